@@ -1,0 +1,60 @@
+# `make help` says what there is. Each target makes the virtual environment it needs, or uses the one that is there.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help app test book train
+.DELETE_ON_ERROR:
+
+PORT ?= 8866
+PHOTOS ?= ../shared/birds
+EXECUTE ?=
+
+# The first Python that really runs: a name on the PATH may be an empty promise
+PYTHON ?= $(shell for candidate in python3.12 python3.11 python3; do \
+	"$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' >/dev/null 2>&1 \
+	&& echo "$$candidate" && break; done)
+
+help:
+	@echo 'make app                the page on http://localhost:$(PORT): drop a photo, read the name (PORT=...)'
+	@echo 'make test               all the tests'
+	@echo 'make book               the book, in _build/html (EXECUTE=1 runs the chapters once more, in a copy)'
+	@echo 'make train PHOTOS=DIR   a new model from your photographs (now: $(PHOTOS))'
+
+app: .venv-app/ready
+	@exec .venv-app/bin/birdclf app --port $(PORT)
+
+test: .venv/ready
+	@mkdir -p _build
+	@.venv/bin/python -m pytest tests --junit-xml=_build/junit.xml
+
+book: .venv/ready
+	@rm -rf _build/{book,html,.doctrees,jupyter_execute}
+	@mkdir -p _build/book
+	@cp -r _config.yml _toc.yml nbs _build/book/
+	@if [ -n '$(EXECUTE)' ]; then sed -i.off 's/execute_notebooks: "off"/execute_notebooks: force/' _build/book/_config.yml; fi
+	@status=0; \
+	BIRDCLF_PHOTOS='$(realpath $(PHOTOS))' .venv/bin/jupyter-book build _build/book --path-output . -W -n --keep-going -q 2>&1 \
+		| { grep -v IPKernelApp || true; } || status=1; \
+	.venv/bin/python -m birdclf.book check _build/html || status=1; \
+	exit $$status
+	@echo 'The book is in _build/html/index.html'
+
+train: .venv/ready
+	@.venv/bin/birdclf train --photos '$(PHOTOS)'
+
+# An environment is made again when what it is made of has changed
+.venv-app/ready: EXTRAS = serve
+.venv/ready: EXTRAS = serve,train,dev
+.venv-app/ready .venv/ready: settings.ini setup.py pyproject.toml requirements.lock
+	@if ! $(@D)/bin/python -c '' 2>/dev/null; then \
+		if [ -z '$(PYTHON)' ]; then \
+			echo 'birdclf needs Python 3.11 or 3.12 with its venv module, and none of python3.12, python3.11, python3 is that.' >&2; \
+			echo 'Install one (Debian, Ubuntu: apt-get install python3 python3-venv), or name yours: make PYTHON=/path/to/python ...' >&2; \
+			exit 1; \
+		fi; \
+		rm -rf $(@D); '$(PYTHON)' -m venv $(@D); \
+	fi
+	@echo 'Installing birdclf[$(EXTRAS)] into $(@D); the first time takes a while ...'
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS)]' 2>&1 \
+		| { grep -v 'Location .* is ignored' >&2 || true; }
+	@touch $@

@@ -1,0 +1,141 @@
+"""How long until the bird has a name: fastai's way with a ResNet-50, as in the project that this one follows, beside ours.
+
+Every figure is that of whole processes, as a person meets them: from a shell that has nothing loaded to the first answer,
+with the largest memory on the way; and then, in a process that is warm, from the bytes of a photograph to the answer.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+# This process stays small: the peak memory that Linux reports for a child begins at its parent's.
+
+PHOTO = """
+import sys
+from io import BytesIO
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from birdclf.testing import paint_bird
+grain = np.random.default_rng(0).normal(0, 12, (1500, 2000, 3)).repeat(2, 0).repeat(2, 1)
+painted = np.asarray(paint_bird('Rotkehlchen').resize((4000, 3000), Image.Resampling.BICUBIC))
+photo = Image.fromarray((painted+grain).clip(0, 255).astype(np.uint8))
+for quality in range(50, 100):
+    photo.save(data := BytesIO(), 'JPEG', quality=quality)
+    if data.tell() >= 2_000_000: break
+Path(sys.argv[1]).write_bytes(data.getvalue())
+"""
+
+LEARNER = """
+import sys, warnings
+from pathlib import Path
+warnings.simplefilter('ignore')
+from fastai.vision.all import *
+from birdclf.testing import paint_bird
+folder, species = Path(sys.argv[1]), 74
+paint_bird('Rotkehlchen').save(folder/'painted.jpg')
+items = [(folder/'painted.jpg', f'species {i%species}') for i in range(2*species)]
+block = DataBlock((ImageBlock, CategoryBlock), get_x=ItemGetter(0), get_y=ItemGetter(1), splitter=RandomSplitter(seed=0),
+                  item_tfms=Resize(256), batch_tfms=[*aug_transforms(size=224), Normalize.from_stats(*imagenet_stats)])
+learn = vision_learner(block.dataloaders(items, bs=8, num_workers=0), resnet50, pretrained=False)
+learn.export(folder/'export.pkl')
+"""
+
+FASTAI = """
+import sys, warnings
+warnings.simplefilter('ignore')
+from fastai.vision.all import *
+learn = load_learner(sys.argv[1])
+def answer(photo):
+    with learn.no_bar(): return learn.predict(PILImage.create(photo))
+"""
+
+OURS = """
+from birdclf.classify import Classifier
+answer = Classifier.load().classify
+"""
+
+WARM = """
+import json, sys
+from io import BytesIO
+from pathlib import Path
+from time import perf_counter
+data, times = Path(sys.argv[2]).read_bytes(), []
+for _ in range(3+int(sys.argv[3])):
+    start = perf_counter()
+    answer(data if 'birdclf.classify' in sys.modules else BytesIO(data))
+    times.append(perf_counter()-start)
+print(json.dumps(times[3:]))
+"""
+
+
+def run(*command):
+    "Seconds, peak megabytes and printed text of a process that succeeds"
+    start = perf_counter()
+    with TemporaryDirectory() as folder, open(Path(folder)/'out', 'w+', encoding='utf-8') as out, open(Path(folder)/'err', 'w+', encoding='utf-8') as err:
+        process = subprocess.Popen([str(part) for part in command], stdout=out, stderr=err)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = perf_counter()-start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0), err.seek(0)
+        if process.returncode: raise SystemExit(f'{command[0]} ended with {process.returncode}:\n{err.read()[-2000:]}')
+        return seconds, usage.ru_maxrss/(2**20 if sys.platform == 'darwin' else 2**10), out.read()
+
+
+def python(code, *arguments):
+    return run(sys.executable, '-c', code, *arguments)
+
+
+def cold(command, runs):
+    "Median seconds and megabytes of `runs` whole processes"
+    return [median(values) for values in zip(*(run(*command)[:2] for _ in range(runs)))]
+
+
+def warm(code, model, photo, repeats):
+    "Median milliseconds from the bytes of a photograph to the answer"
+    return median(json.loads(python(code+WARM, model, photo, repeats)[2]))*1000
+
+
+def make_photo(folder):
+    "A painted bird of 12 megapixels and 2 MB"
+    photo = Path(folder)/'photo.jpg'
+    python(PHOTO, photo)
+    return photo
+
+
+def ours(photo, runs, repeats):
+    "What the command `birdclf classify` and a warm classifier take"
+    command = Path(sys.executable).with_name('birdclf')
+    return *cold([command, 'classify', photo], runs), warm(OURS, '-', photo, repeats)
+
+
+def original(folder, photo, runs, repeats):
+    "What `load_learner` and `predict` take"
+    python(LEARNER, folder)
+    model = Path(folder)/'export.pkl'
+    return *cold([sys.executable, '-c', FASTAI+'print(answer(sys.argv[2]))', model, photo], runs), warm(FASTAI, model, photo, repeats)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--runs', type=int, default=5, metavar='N', help='whole processes (default: 5); the median is shown')
+    parser.add_argument('--repeats', type=int, default=30, metavar='N', help='photographs in a warm process (default: 30); the median is shown')
+    args = parser.parse_args()
+    if min(args.runs, args.repeats) < 1: parser.error('--runs and --repeats must be at least 1')
+    with TemporaryDirectory() as folder:
+        photo = make_photo(folder)
+        print(f'A photograph of 12 megapixels, {photo.stat().st_size/1e6:.1f} MB; {args.runs} processes, {args.repeats} warm answers; medians\n')
+        print(f"{'':38}{'cold shell to answer':>22}{'peak memory':>14}{'warm answer':>14}", flush=True)
+        for name, measure in (('fastai: load_learner, predict, ResNet-50', lambda: original(folder, photo, args.runs, args.repeats)),
+                              ('birdclf classify', lambda: ours(photo, args.runs, args.repeats))):
+            seconds, megabytes, milliseconds = measure()
+            print(f'{name:40}{seconds:18.2f} s{megabytes:11.0f} MB{milliseconds:11.0f} ms', flush=True)
+
+
+if __name__ == '__main__':
+    main()

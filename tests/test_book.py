@@ -1,0 +1,221 @@
+"The book: built for real from a small notebook, looked through for faults, and true to its word"
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+from birdclf.book import check_book, main, mark_cell, split_remarks
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = Path(sys.executable).parent
+ROBIN = '/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAP//////////////////////////////////////////////////////////////////////////////////////wAALCAABAAEBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAA//EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AN//Z'
+
+
+def markdown(text): return {'cell_type': 'markdown', 'metadata': {}, 'source': text}
+
+
+def code(source, *outputs):
+    return {'cell_type': 'code', 'metadata': {}, 'execution_count': None, 'source': source, 'outputs': list(outputs)}
+
+
+def printed(text): return {'output_type': 'stream', 'name': 'stdout', 'text': text}
+
+
+def shown(**data): return {'output_type': 'display_data', 'metadata': {}, 'data': {key.replace('_', '/'): value for key, value in data.items()}}
+
+
+CELLS = [
+    code('#| default_exp wren'),
+    markdown('# The wren\n\n> Nine grams, and louder than you.\n\n' + 'A wren weighs as much as two sheets of paper. '*6
+             + 'See {numref}`fig-wren` and $p=\\frac{1}{2}$.\n\n$$a^2$$'),
+    code('#| export\ndef sing(): return "trill"'),
+    code('#| hide\nhidden_guard = 1'),
+    code('#| echo: false\nprint("only the " + "output")', printed('only the output\n')),
+    code('#| slow\nprint("kept from " + "long ago")', printed('kept from long ago\n')),
+    code('print("one cell", "runs")', printed('one cell runs\n')),
+    code('#| label: fig-wren\n#| fig-cap: A wren, from very far away.\n#| fig-alt: One grey pixel.\n'
+         f'from IPython.display import Image\nImage(data="{ROBIN}")', shown(image_jpeg=ROBIN)),
+    markdown('| ' + ' | '.join(f'a column that is wide {i}' for i in range(9)) + ' |\n' + '| --- '*9 + '|\n' + '| `a_long_name_without_spaces` '*9 + '|'),
+    code(f'"{"wren"*60}"', printed('wren'*200)),
+    code('1', shown(text_markdown='---\n\nA rule where docutils wants none')),
+    code('#| hide\nimport nbdev; nbdev.nbdev_export()'),
+]
+
+
+def build(folder, cells, execute='off'):
+    "Build a book of one chapter with the project's own configuration"
+    (folder/'nbs').mkdir(parents=True)
+    metadata = {'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'}}
+    (folder/'nbs'/'index.ipynb').write_text(
+        json.dumps({'cells': cells, 'metadata': metadata, 'nbformat': 4, 'nbformat_minor': 4}), encoding='utf-8')
+    config = (ROOT/'_config.yml').read_text(encoding='utf-8').replace('execute_notebooks: "off"', f'execute_notebooks: "{execute}"')
+    (folder/'_config.yml').write_text(config, encoding='utf-8')
+    (folder/'_toc.yml').write_text('format: jb-book\nroot: nbs/index\n', encoding='utf-8')
+    done = subprocess.run([str(SCRIPTS/'jupyter-book'), 'build', '.', '-W', '-n', '--keep-going', '-q'], cwd=folder,
+                          capture_output=True, text=True, env={'PATH': f'{SCRIPTS}:/usr/bin:/bin', 'HOME': str(folder)})
+    return done, folder/'_build'/'html'
+
+
+@pytest.fixture(scope='module')
+def book(tmp_path_factory):
+    done, pages = build(tmp_path_factory.mktemp('book'), CELLS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return pages
+
+
+@pytest.fixture(scope='module')
+def article(book):
+    return BeautifulSoup((book/'nbs'/'index.html').read_text(encoding='utf-8'), 'html.parser').select_one('article')
+
+
+def test_a_good_book_has_no_faults(book):
+    assert set(map(tuple, check_book(book).values())) == {()}
+    assert main(['check', str(book)]) == 0
+
+
+def test_no_remark_is_visible(article):
+    text = article.get_text()
+    assert '#|' not in text and 'default_exp' not in text and 'nbdev' not in text and 'hidden_guard' not in text
+    assert 'def sing' in text and 'only the output' in text and 'print("only the' not in text
+
+
+def test_a_picture_is_a_figure(article):
+    figure = article.select_one('figure')
+    assert figure.select_one('img')['alt'] == 'One grey pixel.'
+    assert 'Fig. 1' in figure.get_text() and 'A wren, from very far away.' in figure.get_text()
+    assert article.select_one('a[href="#fig-wren"]').get_text() == 'Fig. 1'
+
+
+def test_formulas_need_nobody(book, article):
+    assert len(article.select('math')) == 2 and article.select('mfrac') and article.select('msup')
+    page = BeautifulSoup((book/'nbs'/'index.html').read_text(encoding='utf-8'), 'html.parser')
+    assert [script for script in page.select('script') if 'mathjax' in str(script).lower()] == []
+
+
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
+QUIET = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking '
+         '--disable-component-update --disable-sync').split()
+
+
+@pytest.mark.skipif(not CHROMIUM, reason='needs Chromium (Debian: apt-get install chromium)')
+@pytest.mark.parametrize('width', [390, 1280])
+def test_a_page_in_the_browser(book, width):
+    "It fits the screen, also with a wide table and long lines, and asks nobody for anything"
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_page(viewport={'width': width, 'height': 844})
+        asked, broken = [], []
+        page.on('request', lambda request: asked.append(request.url))
+        page.on('pageerror', lambda error: broken.append(str(error)))
+        page.goto(f'file://{book}/nbs/index.html')
+        wide = page.evaluate('document.documentElement.scrollWidth')
+        pixels = page.evaluate('document.querySelector("figure img").naturalWidth')
+        browser.close()
+    assert wide <= width and pixels == 1 and broken == []
+    assert [url for url in asked if not url.startswith(('file:', 'data:'))] == []
+
+
+def test_a_misspelt_remark_fails(tmp_path):
+    done, _ = build(tmp_path, [*CELLS[:2], code('#| hid\n1')])
+    assert done.returncode != 0 and "'hid' is not a remark that the book knows" in done.stdout + done.stderr
+
+
+def test_a_broken_reference_fails(tmp_path):
+    done, _ = build(tmp_path, [markdown('# Wren\n\n{numref}`fig-of-nothing`')])
+    assert done.returncode != 0 and 'fig-of-nothing' in done.stdout + done.stderr
+
+
+def test_executed_again(tmp_path):
+    "Slow cells are not run and keep what they said; nothing is written to the notebook"
+    cells = [cell if 'slow' in cell['source'] or cell['cell_type'] == 'markdown' else {**cell, 'outputs': []}
+             for cell in [*CELLS[:7], CELLS[-1]]]
+    cells[1] = markdown(CELLS[1]['source'].replace('{numref}`fig-wren`', 'this'))
+    done, pages = build(tmp_path, cells, 'force')
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (pages/'nbs'/'index.html').read_text(encoding='utf-8')
+    assert 'one cell runs' in text and 'kept from long ago' in text
+    assert 'one cell runs' not in (tmp_path/'nbs'/'index.ipynb').read_text(encoding='utf-8')
+
+
+def test_a_failing_chapter_fails(tmp_path):
+    done, pages = build(tmp_path, [*CELLS[:1], markdown('# Wren\n\n' + 'A wren. '*60), code('1/0')], 'force')
+    assert done.returncode != 0
+    faults = check_book(pages)
+    assert any('ZeroDivisionError' in fault for fault in faults['nbs/index.html'])
+    assert faults['index.ipynb'] == ['failed when it was executed']
+
+
+@pytest.mark.parametrize('before, after, fault', [
+    ('def', '#<!-- -->| export\ndef', "shows the remark '#| export'"),
+    ('Fig. 1', '<a href="nowhere.html">1</a>', "links to 'nowhere.html', which is not there"),
+    ('href="#fig-wren"', 'href="#fig-dodo"', "links to '#fig-dodo', which has no such place"),
+    ('alt="One grey pixel."', 'alt=""', 'without a text for those who cannot see it'),
+    ('src="../_images/', 'src="../_pictures/', 'misses the file'),
+    ('</head>', '<script src="https://cdn.example.org/x.js"></script></head>', "fetches 'https://cdn.example.org/x.js' from outside"),
+    ('</head>', '<script>load("https://cdn.example.org/x.js")</script></head>', "fetches 'https://cdn.example.org/x.js' from outside"),
+    ('only the output', 'Traceback (most recent call last)', 'shows an error'),
+])
+def test_a_fault_is_found(book, tmp_path, before, after, fault):
+    shutil.copytree(book, tmp_path/'html')
+    page = tmp_path/'html'/'nbs'/'index.html'
+    text = page.read_text(encoding='utf-8')
+    assert before in text
+    page.write_text(text.replace(before, after), encoding='utf-8')
+    assert [found for found in check_book(tmp_path/'html')['nbs/index.html'] if fault in found]
+    assert main(['check', str(tmp_path/'html')]) == 1
+
+
+def test_an_empty_page_is_found(book, tmp_path):
+    shutil.copytree(book, tmp_path/'html')
+    (tmp_path/'html'/'nbs'/'index.html').write_text('<article><h1>The wren</h1></article>', encoding='utf-8')
+    assert 'is empty' in check_book(tmp_path/'html')['nbs/index.html']
+
+
+def test_no_book_is_no_good_book(tmp_path, capsys):
+    assert main(['check', str(tmp_path)]) == 1
+    assert capsys.readouterr().out == '0 passed, 0 failed, 0 skipped\n'
+
+
+def test_remarks_stand_at_the_top():
+    assert split_remarks('#| export\n# | hide\nx = 1\n#| export') == (['export', 'hide'], 'x = 1\n#| export')
+    cell = {'source': ['x = 1\n', '#| hide']}
+    mark_cell(cell)
+    assert cell['metadata']['tags'] == [] and cell['source'] == 'x = 1\n#| hide'
+
+
+def test_every_chapter_is_in_the_book():
+    chapters = set(re.findall(r'nbs/(\w+)', (ROOT/'_toc.yml').read_text(encoding='utf-8')))
+    assert chapters == {path.stem for path in (ROOT/'nbs').glob('*.ipynb')} - {'dashboard'}
+
+
+def commands():
+    "The commands that README.md shows"
+    text = (ROOT/'README.md').read_text(encoding='utf-8')
+    return sorted(set(re.findall(r'^\s*(?:\$ )?(?:\S*/bin/)?((?:make|birdclf) [a-z]+)\b', text, re.M)))
+
+
+def run(command):
+    program, word = command.split()
+    args = ['make', '-n', word] if program == 'make' else [str(SCRIPTS/'birdclf'), word, '--help']
+    return subprocess.run(args, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_readme_shows_the_commands():
+    assert {'make app', 'make test', 'make book', 'make train', 'birdclf classify'} <= set(commands())
+
+
+@pytest.mark.parametrize('command', commands())
+def test_readme_command_exists(command):
+    done = run(command)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize('command', ['make nonsense', 'birdclf nonsense'])
+def test_a_missing_command_would_be_noticed(command):
+    assert run(command).returncode != 0

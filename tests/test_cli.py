@@ -1,0 +1,260 @@
+"The `birdclf` command, as a shell meets it"
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from birdclf import __file__ as package, __version__
+from birdclf.cli import bar, main, real_name, visible
+from birdclf.testing import paint_bird
+
+COMMAND = Path(sys.executable).with_name('birdclf')
+KEYS = ['file', 'verdict', 'species', 'probability', 'candidates', 'scores', 'reason']
+
+
+def birdclf(*arguments, cwd=None, env=None, **options):
+    "Exit status, stdout and stderr of a whole process"
+    done = subprocess.run([COMMAND, *arguments], capture_output=True, cwd=cwd, env=os.environ | (env or {}), timeout=120, **options)
+    return done.returncode, done.stdout.decode('utf-8'), done.stderr.decode('utf-8')
+
+
+def lines(text): return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('photos')
+    for name in ('Amsel', 'Pirol'): paint_bird(name).save(folder/f'{name}.jpg')
+    (folder/'notes.jpg').write_text('not a photo', encoding='utf-8')
+    return folder
+
+
+# JSON
+
+def test_json(photos):
+    status, out, err = birdclf('classify', '--json', 'Amsel.jpg', 'notes.jpg', './Pirol.jpg', 'none.jpg', cwd=photos)
+    found = lines(out)
+    assert (status, err) == (1, '')
+    assert [list(answer) for answer in found] == [KEYS]*4
+    assert [answer['file'] for answer in found] == ['Amsel.jpg', 'notes.jpg', './Pirol.jpg', 'none.jpg']
+    for answer in (found[1], found[3]):
+        assert answer['verdict'] == 'unreadable' and answer['reason']
+        assert (answer['species'], answer['probability'], answer['candidates'], answer['scores']) == (None, None, [], None)
+    for answer in (found[0], found[2]):
+        assert list(answer['scores']) == ['bird', 'known'] and answer['candidates']
+        assert all(list(c) == ['german', 'english', 'scientific', 'probability'] for c in answer['candidates'])
+
+
+def test_exit_status_0_when_all_could_be_read(photos):
+    assert birdclf('classify', '--json', 'Amsel.jpg', cwd=photos)[0] == 0
+    assert birdclf('classify', 'Amsel.jpg', cwd=photos)[0] == 0
+
+
+@pytest.mark.parametrize('top', [1, 5, 74, 100000])
+def test_top(photos, top):
+    status, out, _ = birdclf('classify', '--json', '--top', str(top), 'Amsel.jpg', cwd=photos)
+    candidates = lines(out)[0]['candidates']
+    assert status == 0 and len(candidates) >= min(top, 74)
+    assert [c['probability'] for c in candidates] == sorted((c['probability'] for c in candidates), reverse=True)
+
+
+def test_german(photos):
+    english, german = (lines(birdclf('classify', '--json', '--language', language, 'Amsel.jpg', 'none.jpg', cwd=photos)[1]) for language in ('en', 'de'))
+    assert 'Diese Datei gibt es nicht' in german[1]['reason'] and 'no such file' in english[1]['reason']
+    assert {k: v for k, v in english[0].items() if k != 'reason'} == {k: v for k, v in german[0].items() if k != 'reason'}
+
+
+NAMES = [b'Gr\xc3\xbcnspecht \xe2\x99\x82 \xf0\x9f\x90\xa6.jpg', b'-x.jpg', b'--json', b'broken \xff\xfe.jpg', b'two\nlines.jpg', b'\x1b[31mred\x1b[0m.jpg',
+         '\u2028 \x85 \u202e.jpg'.encode(), b'"quoted\\".jpg', b' .jpg', b'%s{0}<b>.jpg']
+
+
+@pytest.mark.parametrize('env', [{}, dict(LC_ALL='C'), dict(LC_ALL='POSIX', LANG=''), dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0'), dict(PYTHONIOENCODING='latin-1')])
+def test_strange_names(photos, tmp_path, env):
+    try:
+        for name in NAMES: shutil.copy(photos/'Amsel.jpg', os.path.join(os.fsencode(tmp_path), name))
+    except OSError as e: pytest.skip(f'this file system refuses some names: {e}')
+    status, out, err = birdclf('classify', '--json', '--', *NAMES, cwd=tmp_path, env=env)
+    assert (status, err) == (0, '') and [os.fsencode(answer['file']) for answer in lines(out)] == NAMES
+    status, out, err = birdclf('classify', '--', *NAMES, cwd=tmp_path, env=env)
+    assert (status, err) == (0, '') and not set(out) & set('\x1b\x85\u2028\u202e\r\x9b')
+    assert 'two\nlines' not in out and 'two\\nlines' in out
+
+
+def test_umlauts_are_written_as_they_are(photos, tmp_path):
+    shutil.copy(photos/'Amsel.jpg', tmp_path/'Grünspecht.jpg')
+    for env in ({}, dict(LC_ALL='C'), dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')):
+        for options in ([], ['--json']): assert 'Grünspecht.jpg' in birdclf('classify', *options, 'Grünspecht.jpg', cwd=tmp_path, env=env)[1]
+
+
+def test_names_in_this_process():
+    assert real_name('Amsel.jpg') == 'Amsel.jpg' and visible('a\tb\x00\U000e0001') == r'a\tb\u0000\udb40\udc01'
+    assert json.loads(f'"{visible(chr(0xe0001))}"') == chr(0xe0001)
+
+
+# For people
+
+def test_human_output(photos):
+    status, out, err = birdclf('classify', 'Amsel.jpg', 'none.jpg', '--top', '3', cwd=photos)
+    first, second = out.split('none.jpg')
+    assert (status, err) == (1, '') and first.startswith('Amsel.jpg\n')
+    assert first.count('█')+first.count('·')+sum(map(first.count, '▏▎▍▌▋▊▉')) == 60 and first.count(' %') >= 3
+    assert 'no such file' in second and '█' not in second
+
+
+def test_bars():
+    assert [len(bar(p)) for p in (0, .001, .5, .999, 1)] == [20]*5
+    assert (bar(0, 4), bar(1, 4), bar(.5, 4), bar(.375, 4)) == ('····', '████', '██··', '█▌··')
+
+
+# Wrong use
+
+@pytest.mark.parametrize('arguments, words', [
+    (['classify'], 'FILE'), (['classify', '--json'], 'FILE'), (['classify', '--top', '0', 'x'], 'whole number from 1'), (['classify', '--top', '-3', 'x'], 'whole number'),
+    (['classify', '--top', 'many', 'x'], 'whole number'), (['classify', '--top', '1.5', 'x'], 'whole number'), (['classify', '--top', '²', 'x'], 'whole number'),
+    (['classify', '--language', 'fr', 'x'], 'language'), (['classify', '--js', 'x'], '--js'), (['classify', '--colour', 'x'], '--colour'),
+    (['sing'], 'sing'), (['--sing'], '--sing'), (['classify', '--bundle', 'nowhere', 'x'], 'nowhere'), (['classify', '--bundle'], '--bundle'),
+    (['app', '--port', '0'], '65535'), (['app', '--port', '65536'], '65535'), (['app', '--port', 'http'], '65535'), (['train'], '--photos')])
+def test_wrong_use(arguments, words, tmp_path):
+    status, out, err = birdclf(*arguments, cwd=tmp_path)
+    assert (status, out) == (2, '') and words in err and 'Traceback' not in err
+
+
+def test_a_changed_bundle_is_wrong_use(tmp_path, photos):
+    shutil.copytree(Path(package).with_name('bundle'), tmp_path/'b')
+    with open(tmp_path/'b'/'model.onnx', 'r+b') as file: file.seek(1000), file.write(b'!!!')
+    status, out, err = birdclf('classify', '--json', '--bundle', tmp_path/'b', photos/'Amsel.jpg')
+    assert (status, out) == (2, '') and 'copy the bundle again' in err and err.count('\n') == 1
+
+
+# Help
+
+def test_help():
+    for arguments in ([], ['--help']):
+        status, out, err = birdclf(*arguments)
+        assert (status, err) == (0, '') and all(verb in out for verb in ('classify', 'app', 'train'))
+    for verb in ('classify', 'app', 'train'):
+        status, out, err = birdclf(verb, '--help')
+        assert (status, err) == (0, '') and f'\n  birdclf {verb}' in out.partition('examples:')[2]
+    assert birdclf('--version') == (0, f'birdclf {__version__}\n', '')
+
+
+def test_help_loads_nothing():
+    code = "import sys\nfrom birdclf.cli import main\ntry: main(['classify', '--help'])\nexcept SystemExit: pass\nassert not {'numpy', 'PIL', 'onnxruntime', 'torch', 'birdclf.classify'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True).returncode == 0
+
+
+# Pipes, signals, and many files
+
+def test_each_line_at_once(photos):
+    "The first answer is there before the second photograph exists"
+    with subprocess.Popen([COMMAND, 'classify', '--json', *['Amsel.jpg']*200], cwd=photos, stdout=subprocess.PIPE) as process:
+        assert json.loads(process.stdout.readline())['file'] == 'Amsel.jpg'
+        assert process.poll() is None
+        process.kill()
+
+
+@pytest.mark.parametrize('arguments', [['classify', '--json', *['Amsel.jpg']*200], ['classify', *['Amsel.jpg']*200], ['--help']])
+def test_a_reader_that_leaves(photos, arguments):
+    with subprocess.Popen([COMMAND, *arguments], cwd=photos, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline() if arguments[0] == 'classify' else None
+        process.stdout.close()
+        assert process.stderr.read() == b'' and process.wait(60) in ((1,) if arguments[0] == 'classify' else (0, 1))
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs /dev/full')
+def test_a_full_disk(photos):
+    with open('/dev/full', 'wb') as full:
+        done = subprocess.run([COMMAND, 'classify', 'Amsel.jpg'], cwd=photos, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1 and done.stderr.decode().count('\n') == 1 and 'cannot be written' in done.stderr.decode()
+
+
+def test_ctrl_c(photos):
+    with subprocess.Popen([COMMAND, 'classify', '--json', *['Amsel.jpg']*2000], cwd=photos, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (130, b'')
+        lines(out.decode())
+
+
+def test_three_hundred_files(photos):
+    status, out, err = birdclf('classify', '--json', *['Amsel.jpg', 'notes.jpg', 'Pirol.jpg']*100, cwd=photos)
+    assert (status, err, len(lines(out))) == (1, '', 300)
+
+
+def test_in_this_process(photos, capsys, monkeypatch):
+    monkeypatch.chdir(photos)
+    assert main(['classify', '--json', 'Amsel.jpg']) == 0
+    assert lines(capsys.readouterr().out)[0]['file'] == 'Amsel.jpg'
+
+
+# The page
+
+@pytest.fixture
+def port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+@pytest.mark.parametrize('address', ['127.0.0.1', '::1'])
+def test_a_port_that_is_taken(root, address):
+    if not (root/'nbs'/'dashboard.ipynb').exists(): pytest.skip('there is no page yet')
+    with socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET) as s:
+        try: s.bind((address, 0))
+        except OSError as e: pytest.skip(f'no {address} here: {e}')
+        s.listen()
+        taken = s.getsockname()[1]
+        status, out, err = birdclf('app', '--port', str(taken))
+    assert (status, out) == (1, '') and f'Port {taken}' in err and f'--port {taken+1}' in err and err.count('\n') == 1
+
+
+@pytest.mark.parametrize('ending', [signal.SIGTERM, signal.SIGINT])
+def test_the_page_starts_answers_and_ends(root, port, ending):
+    psutil = pytest.importorskip('psutil')
+    pytest.importorskip('voila')
+    with subprocess.Popen([COMMAND, 'app', '--port', str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            said = process.stdout.readline().decode('utf-8')
+            assert f'http://localhost:{port}' in said
+            def get(path):
+                visitor = HTTPConnection('localhost', port, timeout=60)
+                visitor.request('GET', path)
+                return visitor.getresponse()
+            for path in ('/voila/files/dashboard.ipynb', '/voila/files/01_photo.ipynb', '/voila/files/../pyproject.toml'): assert get(path).status in (403, 404)
+            page = get('/')
+            assert page.status == 200 and b'voila' in page.read().lower()
+            family = psutil.Process(process.pid).children(recursive=True)
+            assert family
+            process.send_signal(ending)
+            err = process.communicate(timeout=30)[1].decode('utf-8')
+            assert process.returncode == 0 and 'Traceback' not in err
+            assert psutil.wait_procs(family, timeout=10)[1] == []
+        finally:
+            if process.poll() is None: process.kill()
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(('127.0.0.1', port))
+
+
+def test_no_page(tmp_path):
+    "An installed package without the project around it says so"
+    shutil.copytree(Path(package).parent, tmp_path/'birdclf', ignore=shutil.ignore_patterns('bundle', '__pycache__'))
+    done = subprocess.run([sys.executable, '-c', "from birdclf.cli import main; raise SystemExit(main(['app']))"], cwd=tmp_path, capture_output=True, env=os.environ | dict(PYTHONPATH=str(tmp_path)))
+    assert done.returncode == 1 and b'dashboard.ipynb' in done.stderr and done.stderr.count(b'\n') == 1
+
+
+def test_training_without_torch(tmp_path):
+    code = ("import sys\nfrom importlib.machinery import PathFinder\nfind = PathFinder.find_spec\n"
+            "PathFinder.find_spec = classmethod(lambda cls, name, *rest: None if name == 'torch' else find(name, *rest))\n"
+            "from birdclf.cli import main\nraise SystemExit(main(['train', '--photos', '.']))")
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 1 and b'birdclf[train]' in done.stderr and done.stderr.count(b'\n') == 1

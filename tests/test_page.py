@@ -1,0 +1,618 @@
+"The page in a real browser, started as a visitor's host would start it: `birdclf app`"
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from birdclf.app import AS_IS, WORDS, BirdPage, Session, save_template
+from birdclf.classify import Classifier, percent
+from birdclf.photo import MAX_BYTES, PhotoError, open_photo
+from birdclf.testing import paint_bird, paint_scene
+
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking '
+         '--disable-component-update --disable-sync').split()
+DONE = '[data-phase=answered], [data-phase=refused]'
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+SIDEWAYS = TURNED.tobytes()
+
+
+# --- the server, the browser, a visitor
+
+@contextmanager
+def served(log, *command, **options):
+    "A server on a free port, which is the last part of its command: its address and its process"
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    with open(log, 'wb') as output: process = psutil.Popen([*command, str(port)], stdout=output, stderr=output, **options)
+    for _ in range(300):
+        if f'http://localhost:{port}' in log.read_text(encoding='utf-8'): break
+        if process.poll() is not None: pytest.fail('the server ended: ' + log.read_text(encoding='utf-8'))
+        time.sleep(.1)
+    yield f'http://localhost:{port}/', process
+    family = [process, *process.children(recursive=True)]
+    process.terminate()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    for p in alive: p.kill()
+    assert not alive, 'the server left processes behind'
+
+
+@pytest.fixture(scope='module')
+def log(tmp_path_factory): return tmp_path_factory.mktemp('server')/'log.txt'
+
+
+@pytest.fixture(scope='module')
+def server(log):
+    "The page as everybody starts it"
+    with served(log, Path(sys.executable).with_name('birdclf'), 'app', '--port') as page: yield page
+
+
+@pytest.fixture(scope='module')
+def browser():
+    "A real Chromium without a window"
+    if not CHROMIUM: pytest.skip('needs Chromium, and there is none on this machine (apt install chromium)')
+    playwright = pytest.importorskip('playwright.sync_api', reason='needs playwright')
+    with playwright.sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Visitor:
+    "Somebody in front of the page"
+    def __init__(self, browser, address, script=None, **options):
+        self.context = browser.new_context(**dict(dict(locale='en-GB', viewport=dict(width=1200, height=850)), **options))
+        self.page, self.problems, self.sent = self.context.new_page(), [], []
+        self.page.on('console', lambda m: self.problems.append(m.text) if m.type == 'error' else None)
+        self.page.on('pageerror', lambda e: self.problems.append(str(e)))
+        self.page.on('dialog', lambda d: self.problems.append(f'dialog {d.message}') or d.dismiss())
+        self.page.on('request', lambda r: self.strange(r.url))
+        self.page.on('websocket', lambda w: w.on('framesent', lambda data: self.sent.append(len(data))))
+        if script: self.page.add_init_script(script)
+        self.page.goto(address)
+        self.page.wait_for_selector('.bc-page', timeout=30_000)
+
+    def strange(self, url):
+        if not re.match(r'(https?|wss?)://(localhost|127\.0\.0\.1)[:/]|data:|blob:', url): self.problems.append(url)
+
+    def choose(self, photo, wait=True):
+        "Choose a file, (name, bytes) or a path, and wait for the answer"
+        if isinstance(photo, tuple): photo = dict(name=photo[0], mimeType='', buffer=photo[1])
+        self.page.evaluate("document.querySelector('.bc-page').dataset.phase = 'before'")
+        self.page.set_input_files('input:not([capture])', photo)
+        if wait: self.wait()
+
+    def bring(self, event, files=(), text=None):
+        "Drop or paste `files`, (name, bytes), or a `text`"
+        given = [[name, type, list(data)] for name,type,data in files]
+        self.page.evaluate('''([event, files, text]) => {
+            const data = new DataTransfer()
+            for (const [name, type, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name, {type}))
+            if (text) data.setData('text/plain', text)
+            const options = {bubbles: true, cancelable: true}
+            document.body.dispatchEvent(event === 'paste' ? new ClipboardEvent('paste', {...options, clipboardData: data})
+                                                          : new DragEvent(event, {...options, dataTransfer: data}))
+        }''', [event, given, text])
+
+    def wait(self): self.page.wait_for_selector(DONE, timeout=30_000)
+
+    def phase(self): return self.page.get_attribute('.bc-page', 'data-phase')
+
+    def read(self, name): return self.page.inner_text('.bc-'+name).replace('\xa0', ' ')
+
+    def verdict(self): return {said[0]: key for key,said in WORDS.items()}[self.page.inner_text('.bc-heading :is(.bc-headline, .bc-eyebrow)')]
+
+    def picture(self):
+        "Width and height of the picture that is shown, or None"
+        return self.page.evaluate("(() => { const c = document.querySelector('.bc-photo'); return c.offsetParent && [c.width, c.height] })()")
+
+    def fits(self): return self.page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+
+    def leave(self):
+        self.context.close()
+        self.content()
+
+    def content(self): assert not self.problems, self.problems
+
+
+@pytest.fixture
+def visit(browser, server):
+    "Brings visitors to the page, and looks after them whether the browser complained or asked a stranger for something"
+    visitors = []
+    def come(**options):
+        visitors.append(Visitor(browser, server[0], **options))
+        return visitors[-1]
+    yield come
+    for visitor in visitors: visitor.leave()
+
+
+@pytest.fixture(scope='module')
+def regular(browser, server):
+    visitor = Visitor(browser, server[0])
+    yield visitor
+    visitor.leave()
+
+
+@pytest.fixture
+def guest(regular):
+    "A visitor who was here before: quicker than a new one, where it does not matter"
+    regular.page.click('text=English')
+    yield regular
+    regular.content()
+
+
+@pytest.fixture(scope='module')
+def classifier(): return Classifier.load()
+
+
+@contextmanager
+def asleep(process):
+    "The kernels of this server, held still"
+    kernels = [k for k in process.children(recursive=True) if 'ipykernel_launcher' in ' '.join(k.cmdline())]
+    assert kernels
+    for kernel in kernels: kernel.suspend()
+    try: yield
+    finally:
+        for kernel in kernels: kernel.resume()
+
+
+def file_of(image, format='JPEG', **options):
+    with io.BytesIO() as file:
+        image.save(file, format, **options)
+        return file.getvalue()
+
+
+def noisy(width, height, *, noise=60, seed=1):
+    "A painted robin on a very grainy film"
+    image = np.asarray(paint_bird('Rotkehlchen', size=(width//8, height//8)).resize((width, height)), dtype=np.int16)
+    grain = np.random.default_rng(seed).integers(-noise, noise+1, image.shape, dtype=np.int16)
+    return Image.fromarray((image+grain).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope='module')
+def robin(): return file_of(paint_bird('Rotkehlchen', size=(800, 600)))
+
+
+@pytest.fixture(scope='module')
+def thirty(tmp_path_factory):
+    "A photograph of about 30 MB"
+    path = tmp_path_factory.mktemp('photos')/'thirty.jpg'
+    noisy(6400, 4800).save(path, quality=97)
+    assert 25*2**20 < path.stat().st_size < MAX_BYTES
+    return path
+
+
+# --- ways in
+
+def test_choose(visit, robin, classifier):
+    visitor = visit()
+    assert visitor.page.title().lower() == 'birdclf: which bird is this?'
+    assert visitor.picture() is None
+    visitor.choose(('robin.jpg', robin))
+    answer = classifier.classify(robin)
+    assert visitor.picture() == [800, 600]
+    assert visitor.verdict() == answer.verdict
+    assert visitor.read('sentence') == answer.reason
+
+
+def test_drop_anywhere(guest, robin):
+    guest.bring('drop', [('robin.jpg', 'image/jpeg', robin)])
+    guest.wait()
+    assert guest.phase() == 'answered' and guest.picture() == [800, 600]
+
+
+def test_paste(guest, robin):
+    guest.bring('paste', [('image.png', 'image/png', file_of(Image.open(io.BytesIO(robin)), 'PNG'))])
+    guest.wait()
+    assert guest.phase() == 'answered' and guest.picture() == [800, 600]
+
+
+def test_keyboard(guest, robin):
+    for _ in range(10):
+        guest.page.keyboard.press('Tab')
+        if guest.page.evaluate("document.activeElement.className === 'bc-choose'"): break
+    assert guest.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == 'solid'
+    with guest.page.expect_file_chooser() as chooser: guest.page.keyboard.press('Enter')
+    chooser.value.set_files([dict(name='robin.jpg', mimeType='image/jpeg', buffer=robin)])
+    guest.wait()
+    assert guest.phase() == 'answered'
+
+
+def test_the_box_is_a_button_too(guest):
+    with guest.page.expect_file_chooser() as chooser: guest.page.click('.bc-box', position=dict(x=20, y=20))
+    assert not chooser.value.is_multiple()
+
+
+def test_a_phone_offers_its_camera(visit, robin):
+    visitor = visit(viewport=dict(width=390, height=844), has_touch=True, is_mobile=True)
+    assert visitor.page.get_attribute('input[capture]', 'capture') == 'environment'
+    assert [visitor.read('camera'), visitor.read('choose')] == ['Take a photo', 'Choose a photo']
+    for button in ('.bc-camera', '.bc-choose'):
+        with visitor.page.expect_file_chooser(): visitor.page.tap(button)
+    visitor.page.set_input_files('input[capture]', [dict(name='image.jpg', mimeType='image/jpeg', buffer=robin)])
+    visitor.wait()
+    assert visitor.phase() == 'answered'
+
+
+# --- what is not a photo, or more than one
+
+def test_several_photos(guest, robin):
+    other = file_of(paint_scene('cat', size=(300, 300)))
+    guest.bring('drop', [('a.jpg', 'image/jpeg', robin), ('b.jpg', 'image/jpeg', other), ('c.jpg', 'image/jpeg', other)])
+    guest.wait()
+    assert guest.picture() == [800, 600]
+    assert guest.read('notice') == WORDS['several'][0].format(n=3)
+    guest.choose(('b.jpg', other))
+    assert guest.picture() == [300, 300] and not guest.page.is_visible('.bc-notice')
+
+
+@pytest.mark.parametrize('event,text,key', [('drop', 'https://example.org/robin.jpg', 'link'), ('paste', 'Turdus merula', 'link'), ('paste', None, 'nothing')])
+def test_no_photo_at_all(guest, robin, event, text, key):
+    guest.choose(('robin.jpg', robin))
+    before = guest.read('sentence')
+    guest.bring(event, text=text)
+    assert guest.read('notice') == WORDS[key][0]
+    assert guest.read('sentence') == before and guest.picture() == [800, 600]
+
+
+def test_a_folder(visit, tmp_path):
+    visitor = visit()
+    drag = visitor.context.new_cdp_session(visitor.page)
+    for kind in ('dragEnter', 'dragOver', 'drop'):
+        drag.send('Input.dispatchDragEvent', dict(type=kind, x=600, y=300, data=dict(items=[], files=[str(tmp_path)], dragOperationsMask=1)))
+    visitor.page.wait_for_selector('.bc-notice')
+    assert visitor.read('notice') == WORDS['folder'][0] and visitor.phase() == 'empty'
+
+
+def test_a_dropped_file_does_not_replace_the_page(guest, tmp_path, robin):
+    (tmp_path/'robin.jpg').write_bytes(robin)
+    drag = guest.context.new_cdp_session(guest.page)
+    for kind in ('dragEnter', 'dragOver', 'drop'):
+        drag.send('Input.dispatchDragEvent', dict(type=kind, x=5, y=5, data=dict(items=[], files=[str(tmp_path/'robin.jpg')], dragOperationsMask=1)))
+    guest.wait()
+    assert guest.phase() == 'answered'
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="200" height="200"><script>alert(1)</script><rect width="200" height="200"/></svg>'
+
+def white(width, height): return file_of(Image.new('1', (width, height), 1), 'PNG')
+
+@pytest.mark.parametrize('name,make,code', [
+    ('text.jpg', lambda robin: b'Erithacus rubecula', 'not_a_picture'),
+    ('nothing.jpg', lambda robin: b'', 'empty'),
+    ('half.jpg', lambda robin: robin[:len(robin)//2], 'damaged'),
+    ('page.svg', lambda robin: SVG, 'format'),
+    ('page.jpg', lambda robin: SVG, 'format'),
+    ('60-megapixels.png', lambda robin: white(10_000, 6_000), 'too_many_pixels'),
+    ('60-megabytes.jpg', lambda robin: robin.ljust(60*2**20, b'\0'), 'too_large_bytes'),
+    ('tiny.png', lambda robin: white(16, 16), 'too_small'),
+    ('<img src=x onerror=alert(1)>.jpg', lambda robin: b'<img src=x onerror=alert(1)>', 'not_a_picture'),
+], ids=lambda value: value if isinstance(value, str) else '')
+def test_bad_files(guest, robin, tmp_path, name, make, code):
+    data = make(robin)
+    (tmp_path/name).write_bytes(data)
+    guest.choose(('robin.jpg', robin))
+    guest.choose(tmp_path/name, wait=False)
+    guest.page.wait_for_selector('[data-phase=refused]', timeout=20_000)
+    with pytest.raises(PhotoError) as error: open_photo(data)
+    assert error.value.code == code
+    assert guest.read('sentence') == error.value.sentence('en')
+    assert guest.picture() is None and not guest.page.is_visible('.bc-bars')
+    guest.page.click('text=Deutsch')
+    assert guest.read('sentence') == error.value.sentence('de')
+    page = guest.page.content()
+    assert 'onerror' not in page and 'Traceback' not in page and str(tmp_path) not in page
+
+
+def test_half_of_a_large_photo_is_not_a_photo(guest, thirty, tmp_path):
+    (tmp_path/'half.jpg').write_bytes(thirty.read_bytes()[:15*2**20])
+    guest.choose(tmp_path/'half.jpg')
+    assert guest.phase() == 'refused' and guest.picture() is None
+    assert guest.read('sentence') == PhotoError('damaged', 'JPEG').sentence('en')
+
+
+def test_a_picture_that_is_also_a_script(guest):
+    gif = file_of(paint_bird('Amsel', size=(200, 150)), 'GIF')
+    guest.choose(('robin.gif', gif[:6] + gif[6:] + b'/*' + b'*/=1;alert(document.domain)//'))
+    assert guest.phase() == 'answered' and guest.picture() == [200, 150]
+
+
+# --- pictures
+
+def test_turned_upright_by_the_browser(guest):
+    guest.choose(('phone.jpg', file_of(paint_bird('Amsel', size=(640, 480)), exif=SIDEWAYS)))
+    assert guest.picture() == [480, 640]
+
+
+def test_heic(guest, classifier):
+    photo = file_of(paint_bird('Eisvogel', size=(640, 480)), 'HEIF', exif=SIDEWAYS)
+    guest.choose(('IMG_0001.HEIC', photo))
+    assert guest.phase() == 'answered' and guest.picture() == [480, 640]
+    assert guest.read('sentence') == classifier.classify(photo).reason
+
+
+@pytest.mark.parametrize('format', ['PNG', 'WEBP', 'AVIF', 'TIFF', 'GIF', 'BMP'])
+def test_formats(guest, classifier, format):
+    photo = file_of(paint_bird('Eisvogel', size=(640, 480)), format)
+    guest.choose((f'bird.{format.lower()}', photo))
+    assert guest.phase() == 'answered' and guest.picture() == [640, 480]
+    assert guest.read('sentence') == classifier.classify(photo).reason
+
+
+def test_thirty_megabytes(guest, thirty, classifier):
+    guest.choose(('warm.png', white(200, 200)))
+    guest.sent.clear()
+    start = time.monotonic()
+    guest.choose(thirty)
+    took = time.monotonic()-start
+    print(f'{thirty.stat().st_size/2**20:.0f} MB: {took:.2f} s, {max(guest.sent)/2**20:.2f} MB sent')
+    assert took <= 4.5 and max(guest.sent) < 3*2**20
+    answer = classifier.classify(thirty.read_bytes())
+    assert guest.verdict() == answer.verdict
+
+
+def test_fifty_megabytes_that_cannot_be_made_smaller(guest, tmp_path):
+    photo = tmp_path/'large.png'
+    noisy(4400, 3600).save(photo, compress_level=1)
+    assert 40*2**20 < photo.stat().st_size <= MAX_BYTES
+    guest.choose(photo)
+    assert guest.phase() == 'answered'
+
+
+def test_too_many_pixels_stay_at_home(guest, tmp_path):
+    photo = file_of(Image.new('L', (9_000, 6_000)))
+    assert len(photo) > 100_000
+    guest.sent.clear()
+    guest.choose(('poster.jpg', photo))
+    assert guest.read('sentence') == PhotoError('too_many_pixels', 54.0).sentence('en')
+    assert max(guest.sent) < 10_000 and guest.picture() is None
+
+
+def test_a_narrow_photo_keeps_its_width(guest, classifier):
+    photo = file_of(noisy(24_000, 96), quality=100)
+    assert len(photo) > AS_IS
+    guest.choose(('panorama.jpg', photo))
+    assert guest.read('sentence') == classifier.classify(photo).reason
+
+
+# --- time
+
+def test_the_picture_is_there_before_the_answer(visit, server, robin):
+    visitor = visit()
+    with asleep(server[1]):
+        visitor.choose(('robin.jpg', robin), wait=False)
+        visitor.page.wait_for_selector('.bc-photo', state='visible', timeout=3_000)
+        assert visitor.phase() == 'looking' and visitor.read('sentence') == WORDS['looking'][0]
+    visitor.wait()
+    assert visitor.phase() == 'answered'
+
+
+def test_the_second_photo_replaces_the_first(visit, server, robin, classifier):
+    visitor, cat = visit(), file_of(paint_scene('cat', size=(500, 500)))
+    visitor.choose(('robin.jpg', robin))
+    with asleep(server[1]):
+        visitor.choose(('cat.jpg', cat), wait=False)
+        visitor.page.wait_for_function("document.querySelector('.bc-photo').width === 500")
+        assert visitor.phase() == 'looking' and not visitor.page.is_visible('.bc-heading')
+        visitor.choose(('text.jpg', b'no'), wait=False)
+        visitor.choose(('robin.jpg', robin), wait=False)
+        visitor.choose(('cat.jpg', cat), wait=False)
+    visitor.wait()
+    visitor.page.wait_for_timeout(500)
+    assert visitor.picture() == [500, 500] and visitor.read('sentence') == classifier.classify(cat).reason
+
+
+def test_a_server_that_does_not_answer(visit, server, robin):
+    visitor = visit()
+    with asleep(server[1]):
+        visitor.choose(('robin.jpg', robin), wait=False)
+        visitor.page.wait_for_selector('.bc-alarm', state='visible', timeout=15_000)
+        assert visitor.read('alarm').startswith(WORDS['silent'][0])
+    visitor.wait()
+    assert visitor.phase() == 'answered' and not visitor.page.is_visible('.bc-alarm')
+
+
+def test_a_kernel_that_died(visit, server, robin):
+    visitor, before = visit(), {p.pid for p in server[1].children(recursive=True)}
+    visitor.choose(('robin.jpg', robin))
+    other = visit()
+    kernel, = [p for p in server[1].children(recursive=True) if p.pid not in before and 'ipykernel_launcher' in ' '.join(p.cmdline())]
+    kernel.kill()
+    other.choose(('robin.jpg', robin), wait=False)
+    other.page.wait_for_selector('.bc-alarm', state='visible', timeout=15_000)
+    with other.page.expect_navigation(): other.page.click('.bc-reload')
+    other.page.wait_for_selector('.bc-page', timeout=30_000)
+    other.choose(('robin.jpg', robin))
+    assert other.phase() == 'answered'
+    other.problems.clear()
+
+
+def test_two_visitors(visit, robin, classifier):
+    one, two, cat = visit(), visit(locale='de-AT'), file_of(paint_scene('cat', size=(500, 500)))
+    one.choose(('robin.jpg', robin), wait=False)
+    two.choose(('cat.jpg', cat), wait=False)
+    for visitor in (one, two): visitor.wait()
+    assert one.read('sentence') == classifier.classify(robin).sentence('en') and one.picture() == [800, 600]
+    assert two.read('sentence') == classifier.classify(cat).sentence('de') and two.picture() == [500, 500]
+
+
+def test_an_error_of_ours_is_said_and_noted(visit, robin, log):
+    "A visitor whose browser garbles what it sends"
+    visitor = visit(script="const right = JSON.stringify; JSON.stringify = (...given) => right(...given)?.replaceAll('\"preview\":', '\"review\":')")
+    visitor.choose(('secret-garden.jpg', robin))
+    assert visitor.read('sentence') == WORDS['trouble'][0] and visitor.picture() is None
+    noted = log.read_text(encoding='utf-8')
+    assert 'KeyError' in noted and 'secret' not in noted
+
+
+# --- looks
+
+def test_german_and_english(visit, robin, classifier):
+    visitor, answer = visit(locale='de-AT'), classifier.classify(robin)
+    assert visitor.read('title') == 'Welcher Vogel ist das?'
+    visitor.choose(('robin.jpg', robin))
+    for number,language in ((0, 'en'), (1, 'de'), (0, 'en')):
+        visitor.page.click('text=English' if language == 'en' else 'text=Deutsch')
+        assert visitor.page.get_attribute('html', 'lang') == language
+        assert visitor.read('title') == WORDS['title'][number]
+        assert visitor.read('sentence') == answer.sentence(language)
+        assert visitor.page.inner_text(f'.bc-language[lang={language}]') and visitor.page.get_attribute(f'.bc-language[lang={language}]', 'aria-pressed') == 'true'
+
+
+@pytest.mark.parametrize('language', ['de-DE', 'en-GB'])
+def test_a_small_screen(visit, robin, language):
+    visitor = visit(locale=language, viewport=dict(width=390, height=844), has_touch=True, is_mobile=True)
+    assert visitor.fits()
+    for name,data in (('robin.jpg', robin), ('tall.jpg', file_of(paint_bird('Weißstorch', size=(400, 1600)))), ('text.jpg', b'no')):
+        visitor.choose((name, data))
+        assert visitor.fits()
+    visitor.page.click('.bc-known summary')
+    assert visitor.fits()
+    sizes = visitor.page.evaluate("[...document.querySelectorAll('.bc-page button, .bc-page summary')].map(b => b.getBoundingClientRect().height)")
+    assert min(sizes) >= 44
+
+
+def test_by_night(visit):
+    day, night = (visit(color_scheme=scheme) for scheme in ('light', 'dark'))
+    colours = [v.page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.querySelector('.bc-page')).color]") for v in (day, night)]
+    light, dark = ([sum(map(int, re.findall(r'\d+', c)[:3])) for c in pair] for pair in colours)
+    assert light[0] > light[1] and dark[0] < dark[1]
+
+
+def test_limits_are_written_once(guest):
+    assert guest.read('formats') == WORDS['formats'][0].format(mb=50, mp=50)
+    assert guest.page.locator('.bc-birds li').count() == len(Classifier.load().species)
+
+
+def test_a_page_that_does_not_wake_up(browser, tmp_path):
+    "The server's own frame says so, and shows nothing of what went wrong"
+    broken = tmp_path/'broken.ipynb'
+    cell = dict(cell_type='code', id='a', metadata={}, execution_count=None, outputs=[], source="print('secret'); open('/no/such/model')")
+    broken.write_text(json.dumps(dict(cells=[cell], nbformat=4, nbformat_minor=5, metadata=dict(kernelspec=dict(display_name='python3', language='python', name='python3')))), encoding='utf-8')
+    template = save_template(tmp_path/'jupyter')
+    command = [sys.executable, '-m', 'voila', str(broken), '--no-browser', '--Voila.ip=localhost', f'--template={template}', '--Voila.log_level=INFO', '--port']
+    with served(tmp_path/'log.txt', *command, env=os.environ | dict(JUPYTER_PATH=str(tmp_path/'jupyter'))) as (address, _):
+        page = browser.new_page()
+        page.goto(address)
+        page.wait_for_selector('text=The page did not wake up')
+        said = page.inner_text('body')
+        assert said.count('\n') <= 2 and not re.search('waking|secret|such|Error|Traceback', said)
+        page.close()
+
+
+# --- the script by itself: what the network cannot be made to do on demand
+
+@pytest.fixture
+def alone(browser, classifier):
+    "The page's script with a model that only listens"
+    page = browser.new_page(locale='en-GB')
+    widget = BirdPage(Session(classifier))
+    state = {name: getattr(widget, name) for name in ('words', 'limits', 'birds', 'icon')}
+    page.set_content('<body data-voila="voila"></body>')
+    page.evaluate('''async ([script, state]) => {
+        const {default: {render}} = await import(URL.createObjectURL(new Blob([script], {type: 'text/javascript'})))
+        const model = {get: name => state[name], on: (_, act) => { window.say = act }, off: () => {}, send: message => window.sent.push(message)}
+        window.sent = []
+        window.leave = render({model, el: document.body})
+    }''', [widget._esm, state])
+    yield page
+    page.close()
+
+
+def photo(page, name, data):
+    page.set_input_files('input[type=file]', [dict(name=name, mimeType='', buffer=data)])
+
+
+def reply(seq, sentence):
+    return dict(kind='answer', seq=seq, verdict='not_bird', species=None, candidates=[], sentences=dict(en=sentence, de=sentence))
+
+
+def test_answers_out_of_order(alone, robin):
+    for n in (1, 2):
+        photo(alone, 'robin.jpg', robin)
+        alone.wait_for_function(f"sent.some(m => m.kind === 'photo' && m.seq === {n})")
+    alone.evaluate('m => say(m, [])', reply(2, 'the second'))
+    alone.evaluate('m => say(m, [])', reply(1, 'the first'))
+    assert alone.inner_text('.bc-sentence') == 'the second'
+
+
+def test_trouble_on_our_side(alone, robin):
+    photo(alone, 'robin.jpg', robin)
+    alone.wait_for_function("sent.some(m => m.kind === 'photo')")
+    alone.evaluate("say({kind: 'answer', verdict: 'trouble', seq: 1}, [])")
+    assert alone.inner_text('.bc-sentence') == WORDS['trouble'][0]
+    alone.click('text=Deutsch')
+    assert alone.inner_text('.bc-sentence') == WORDS['trouble'][1]
+
+
+def test_words_are_text(alone, robin):
+    photo(alone, '<b>robin</b>.jpg', robin)
+    alone.wait_for_function("sent.some(m => m.kind === 'photo')")
+    alone.evaluate('m => say(m, [])', reply(1, '<img src=x onerror=alert(1)>'))
+    assert alone.inner_text('.bc-sentence') == '<img src=x onerror=alert(1)>'
+    assert not alone.query_selector('.bc-sentence img')
+    assert all(set(m) <= {'kind', 'seq', 'preview', 'bytes'} for m in alone.evaluate('sent'))
+
+
+def test_leaving(alone, robin):
+    alone.evaluate('leave()')
+    alone.evaluate("document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: new DataTransfer()}))")
+    assert not alone.is_visible('.bc-notice')
+
+
+# --- real birds
+
+@pytest.mark.parametrize('folder,verdict', [('species/Rotkehlchen', 'sure'), ('not_bird/dog', 'not_bird'), ('other_birds', 'other_bird')])
+def test_real_photographs(visit, shared, classifier, folder, verdict):
+    "One that the model is right about: here it is the page that is judged"
+    photos = (p for p in sorted((shared/'birds'/folder).rglob('*.jpg')) if 'eron' in str(p) or folder != 'other_birds')
+    photo, answer = next((p, a) for p in photos if (a := classifier.classify(p)).verdict == verdict)
+    visitor = visit(locale='de-DE')
+    visitor.choose(photo)
+    assert visitor.read('sentence') == answer.sentence('de')
+    assert visitor.page.inner_text('.bc-heading').split('\n')[0] == WORDS[verdict][1]
+    if verdict == 'sure':
+        assert visitor.read('name') == 'Rotkehlchen'
+        assert [visitor.page.inner_text(f'.bc-names .bc-{key}') for key in ('german', 'english', 'scientific')] == ['Rotkehlchen', 'European Robin', 'Erithacus rubecula']
+    shown = visitor.page.locator('.bc-bars .bc-percent').all_inner_texts()
+    assert shown == ([] if verdict == 'not_bird' else [percent(c['probability']) for c in answer.to_dict(top=3)['candidates']][:8])
+
+
+def test_large_photographs_get_the_same_answer(guest, shared, classifier):
+    "The picture that the browser makes smaller says the same as the whole one"
+    photos = sorted((shared/'birds'/'species').rglob('*.jpg'))[::160]
+    for path in photos:
+        image = Image.open(path).convert('RGB')
+        scale = 2400/min(image.size)
+        large = file_of(image.resize((round(image.width*scale), round(image.height*scale)), Image.Resampling.BICUBIC), quality=97, subsampling=0)
+        if len(large) <= AS_IS: large = large[:-2] + b'\xff\xfe\x00\x02'*((AS_IS-len(large))//4+2) + b'\xff\xd9'
+        guest.sent.clear()
+        guest.choose((path.name, large))
+        assert max(guest.sent) < len(large)
+        answer = classifier.classify(large)
+        shown = guest.page.locator('.bc-bars .bc-bird').all_inner_texts()
+        assert (guest.verdict(), shown[:1]) == (answer.verdict, [answer.ranking[0].species.english][:len(shown)])
+
+
+def test_nasty_files(guest, shared, classifier):
+    "Every one of them ends as a picture or as a sentence, and the page and the command line agree"
+    for path in sorted(p for p in (shared/'bad_images').iterdir() if p.is_file() and p.name != 'MANIFEST.csv'):
+        answer = classifier.classify(path)
+        guest.choose(path)
+        assert guest.read('sentence') == answer.reason, path.name
+        assert guest.phase() == ('refused' if answer.verdict == 'unreadable' else 'answered'), path.name
+        assert (guest.picture() is None) == (answer.verdict == 'unreadable'), path.name
