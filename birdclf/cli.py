@@ -121,19 +121,25 @@ def need(module:str, extra:str, what:str):
 def train_verb(args)->int:
     "Make a bundle from photographs"
     need('torch', 'train', 'Training')
+    from birdclf.backbone import WeightsError
     from birdclf.export import make_model
-    from birdclf.species import load_species
-    make_model(Path(args.photos), Path(args.bundle), species=load_species(args.species), runs=Path(args.runs), weights=args.weights)
+    from birdclf.species import SpeciesError,load_species
+    from birdclf.train import PhotosError
+    try: make_model(Path(args.photos), Path(args.bundle), species=load_species(args.species), runs=Path(args.runs), weights=args.weights)
+    except (PhotosError, SpeciesError) as e: raise Refusal(str(e), 2) from e
+    except WeightsError as e: raise Refusal(str(e), 1) from e
     return 0
 
 def add_train(verbs):
-    parser = add_verb(verbs, 'train', 'make a model from photographs', 'birdclf train --photos photographs', train_verb)
+    parser = add_verb(verbs, 'train', 'make a model from photographs', '''
+        birdclf train --photos photographs
+        birdclf train --photos photographs --bundle finnish --species finnish.csv''', train_verb)
     parser.add_argument('--photos', required=True, metavar='DIR',
                         help='a folder with a folder of photographs for each species')
     parser.add_argument('--bundle', default='runs/bundle', metavar='DIR', help='receives the model (default: runs/bundle)')
     parser.add_argument('--species', metavar='CSV', help='a list of your own birds (default: the 74 of the book)')
     parser.add_argument('--runs', default='runs', metavar='DIR', help='keeps what an interrupted training needs (default: runs)')
-    parser.add_argument('--weights', metavar='DIR', help='a folder with the pretrained weights (default: the cache, filled from the internet)')
+    parser.add_argument('--weights', metavar='DIR', help='a folder with the pretrained weights (default: $BIRDCLF_WEIGHTS, or a cache that is filled from the internet)')
 
 # %% ../nbs/60_cli.ipynb #00000017
 def check_port(port:int):

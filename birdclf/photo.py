@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'MIN_SIDE', 'SMALL_SIDE', 'FORMATS', 'LIMITS', 'ENGLISH', 'GERMAN', 'SENTENCES',
-           'SIGNATURES', 'HEIF', 'BRANDS', 'OTHERS', 'MAX_SECONDS', 'MAX_LIST', 'TEXTS', 'FOLDERS', 'TURNS',
+           'SIGNATURES', 'HEIF', 'BRANDS', 'OTHERS', 'FILMS', 'MAX_SECONDS', 'MAX_LIST', 'TEXTS', 'FOLDERS', 'TURNS',
            'MAX_PROFILE', 'PhotoError', 'too_large', 'too_many', 'recognise', 'strict_pillow', 'overlong',
            'one_sentence', 'orientation', 'plain', 'eight_bits', 'rgb', 'shrunk', 'Photo', 'open_photo']
 
@@ -105,8 +105,9 @@ BRANDS = {**dict.fromkeys((b'avif', b'avis'), ['AVIF']), **dict.fromkeys(HEIF, [
           **dict.fromkeys((b'mif1', b'msf1'), ['AVIF', 'HEIF'])}
 OTHERS = {b'%PDF':'PDF', b'<!DOCTYPE html':'HTML', b'<html':'HTML', b'<svg':'SVG', b'PK\3\4':'ZIP',
           b'8BPS':'PSD', b'icns':'ICNS', b'\0\0\1\0':'ICO', b'\0\0\2\0':'CUR',
-          b'\0\0\0\x0cjP  ':'JPEG 2000', b'\xff\x4f\xff\x51':'JPEG 2000'}
-
+          b'\0\0\0\x0cjP  ':'JPEG 2000', b'\xff\x4f\xff\x51':'JPEG 2000', b'\xff\x0a':'JPEG XL', b'\0\0\0\x0cJXL ':'JPEG XL',
+          **dict.fromkeys((b'FUJIFILMCCD-RAW', b'IIRO', b'IIRS', b'MMOR', b'IIU\0'), 'RAW')}
+FILMS = {b'crx ':'RAW', b'qt  ':'MOV'}
 
 # %% ../nbs/01_photo.ipynb #0000000f
 def recognise(data:bytes)->list[str]:
@@ -118,7 +119,7 @@ def recognise(data:bytes)->list[str]:
     if start[4:8]==b'ftyp' and start[8:12] in BRANDS: return BRANDS[start[8:12]]
     for signature,name in SIGNATURES.items():
         if start.startswith(signature): return [name]
-    if start[4:8]==b'ftyp': raise PhotoError('format', 'MP4')
+    if start[4:8]==b'ftyp': raise PhotoError('format', FILMS.get(start[8:12], 'MP4'))
     start = start.lstrip(b' \r\n\t\xef\xbb\xbf').lower()
     for signature,name in OTHERS.items():
         if start.startswith(signature.lower()): raise PhotoError('format', name)
@@ -328,12 +329,14 @@ def open_photo(
     with strict_pillow():
         if isinstance(source, Image.Image):
             name = source.format or 'picture'
+            if source.width*source.height>MAX_PIXELS: raise too_many(source.width*source.height)
             with one_sentence(name): return _upright(source.copy(), name, max_side, min_side)
         data = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else _read(source)
         formats = recognise(data)
         with one_sentence(formats[-1]):
             if formats==['TIFF'] and overlong(data): raise PhotoError('too_slow', 'TIFF')
             image = Image.open(_Impatient(data), formats=formats)
+            if image.format=='TIFF' and image.tag_v2.get(254, 0)&1: raise PhotoError('format', 'RAW') # A preview: the picture behind it is a camera's own
             return _upright(image, image.format, max_side, min_side)
 
 register_heif_opener()

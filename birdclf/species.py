@@ -52,7 +52,7 @@ def spellings(name:str)->list[str]:
     keys = []
     for text in (folded.translate(TWO_LETTERS), folded):
         bare = re.sub('[\u0300-\u036f]', '', unicodedata.normalize('NFKD', text))
-        keys.append(re.sub(r'[\W_]', '', unicodedata.normalize('NFC', bare)))
+        keys.append(''.join(c for c in unicodedata.normalize('NFC', bare) if unicodedata.category(c)[0] in 'LMN'))
     return list(dict.fromkeys(key for key in keys if key))
 
 # %% ../nbs/00_species.ipynb #0000000d
@@ -88,11 +88,10 @@ class SpeciesList(Sequence):
         first = ', '.join(bird.german for bird in self[:4])
         return f"{len(self)} birds: {first}{', …' if len(self)>4 else ''}"
 
-
 # %% ../nbs/00_species.ipynb #00000011
 def _close(birds, name):
     keys = spellings(name)
-    near = [match for key in keys for match in get_close_matches(key, birds._birds, n=3, cutoff=.7)]
+    near = [match for key in keys for match in get_close_matches(key, birds._birds, n=3, cutoff=.75)]
     half = [known for known in birds._birds for key in keys
             if len(key)>3 and (known.startswith(key) or known.endswith(key))]
     return list(dict.fromkeys(birds._birds[key] for key in near+half))[:4]
@@ -137,7 +136,6 @@ def _text(source):
         raise SpeciesError(f'{source.name} is not in UTF-8 (see line {line}). {SAVE}') from e
     except OSError as e:
         raise SpeciesError(f'{source} cannot be read: {e.strerror}. Give the path of a CSV file.') from e
-
 
 # %% ../nbs/00_species.ipynb #0000001b
 def _rows(source):

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['OTHER_BIRD', 'NOT_BIRD', 'Record', 'PhotosError', 'read_folder', 'Recipe', 'labels_of', 'views', 'device', 'run',
            'Seen', 'look_at', 'prior', 'fit_head', 'BalancedDL', 'look_shares', 'load_picture', 'loaders', 'Bfloat16',
-           'StillNorm', 'NoValidation', 'quick_processor', 'blended', 'ready', 'train', 'predict', 'folds',
-           'fingerprint', 'save_array', 'cross_validate']
+           'StillNorm', 'NoValidation', 'blended', 'ready', 'train', 'predict', 'folds', 'fingerprint', 'save_array',
+           'cross_validate']
 
 # %% ../nbs/41_train.ipynb #00000002
-import csv,json,os,warnings
+import csv,json,os,sys,warnings
 from contextlib import nullcontext
 from dataclasses import asdict,dataclass,replace
 from hashlib import sha256
@@ -18,6 +18,8 @@ from time import monotonic
 
 import numpy as np
 import torch
+warnings.filterwarnings('ignore', '.torch.jit.script. is deprecated', FutureWarning)  # fastai says so when it is imported
+from fastcore.imports import IN_NOTEBOOK
 from fastai.vision.all import (Adam,Brightness,Callback,CancelValidException,CategoryBlock,Contrast,CrossEntropyLossFlat,DataBlock,Flip,IntToFloatTensor,
                                Learner,Normalize,PILImage,RandomResizedCrop,TfmdDL,TransformBlock,set_seed)
 from torch import nn
@@ -238,7 +240,10 @@ def loaders(
     return block.dataloaders(records, bs=recipe.batch_size, dl_type=BalancedDL, device=device(), num_workers=None if torch.cuda.is_available() else 0,
                              dl_kwargs=[dict(weights=weights, draws=draws, shuffle=True, drop_last=True), {}])
 
-# %% ../nbs/41_train.ipynb #00000024
+# %% ../nbs/41_train.ipynb #00000023
+torch.set_flush_denormal(True) # Numbers below 1e-38 count as zero; on some processors they cost a hundredfold
+
+# %% ../nbs/41_train.ipynb #00000027
 class Bfloat16(Callback):
     "Forward pass in bfloat16 where that is faster, channels last; the loss stays in float32"
     def before_batch(self):
@@ -260,11 +265,7 @@ class NoValidation(Callback):
     "Nothing is held out here: who judges does so from outside"
     def before_validate(self): raise CancelValidException
 
-def quick_processor():
-    "Let the processor round numbers below 1e-38 to zero"
-    torch.set_flush_denormal(True)
-
-# %% ../nbs/41_train.ipynb #00000026
+# %% ../nbs/41_train.ipynb #00000029
 def blended(
     start:dict,   # State of the network before training
     end:dict,     # and after
@@ -287,7 +288,7 @@ def ready(
     for parameter,value in zip((model.get_classifier().weight, model.get_classifier().bias), head): parameter.data.copy_(value)
     return model
 
-# %% ../nbs/41_train.ipynb #00000027
+# %% ../nbs/41_train.ipynb #0000002a
 def train(
     seen:Seen,
     species:SpeciesList,
@@ -297,17 +298,17 @@ def train(
     quiet:bool=False,       # No bar and no table of epochs
 )->nn.Module:               # In evaluation mode, on the CPU
     "A network trained in every layer to tell `species`, other birds and other things apart"
-    quick_processor()
     set_seed(recipe.seed, reproducible=True)
     model = ready(seen, species, recipe, weights).to(device(), memory_format=torch.channels_last)
     start = {k: v.clone() for k,v in model.state_dict().items()}
     learn = Learner(loaders(seen.records, labels_of(species), recipe), model, CrossEntropyLossFlat(), Adam, cbs=[Bfloat16(), StillNorm(), NoValidation()])
-    with (learn.no_bar() if quiet else nullcontext()),(learn.no_logging() if quiet else nullcontext()):
+    bar = not quiet and (IN_NOTEBOOK or sys.stdout.isatty())  # A bar in a log file is many bars
+    with (nullcontext() if bar else learn.no_bar()),(learn.no_logging() if quiet else nullcontext()):
         learn.fit_one_cycle(recipe.epochs, recipe.learning_rate, div=10, pct_start=.2, wd=.01)
     model.load_state_dict(blended(start, model.state_dict(), recipe.blend))
     return model.eval().cpu()
 
-# %% ../nbs/41_train.ipynb #0000002b
+# %% ../nbs/41_train.ipynb #0000002e
 def predict(
     model:nn.Module,
     records:list[Record],
@@ -318,7 +319,7 @@ def predict(
     found = [run(model, views([r.path for r in records[i:i+16]], prepared))[0].mean(1) for i in range(0, len(records), 16)]
     return np.concatenate(found)
 
-# %% ../nbs/41_train.ipynb #00000031
+# %% ../nbs/41_train.ipynb #00000034
 def folds(
     records:list[Record],
     n:int=5,       # Number of parts
@@ -339,7 +340,7 @@ def folds(
         for part,(_,judged) in enumerate(cuts): parts[here[judged]] = part
     return parts
 
-# %% ../nbs/41_train.ipynb #00000036
+# %% ../nbs/41_train.ipynb #00000039
 def fingerprint(
     records:list[Record],
     species:SpeciesList,
@@ -357,7 +358,7 @@ def save_array(path:Path, array:np.ndarray):
     with open(part, 'wb') as file: np.save(file, array, allow_pickle=False)
     os.replace(part, path)
 
-# %% ../nbs/41_train.ipynb #00000037
+# %% ../nbs/41_train.ipynb #0000003a
 def _judge_part(seen, species, recipe, known, weights):
     "Train on the records where `known` is true, and judge the others"
     rest = Seen([r for r,k in zip(seen.records, known) if k], seen.embeddings[known], [])
@@ -371,7 +372,7 @@ def cross_validate(
     *,
     runs:Path,              # Folder that keeps the predictions
     n:int=5,                # Parts
-    seeds:tuple=(0,1,2),    # Each cuts anew and trains anew
+    seeds:tuple=(0,1,2),    # Each cuts with another seed, and trains with others
     weights:Path|None=None, # Folder of weight files
 )->np.ndarray:              # float32, len(seeds) x N x (S+2): logits by networks that had not seen the photograph
     "Judge every record once per seed, by a network trained without its part"
