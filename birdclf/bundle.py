@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'FILES', 'MAX_MODEL', 'MAX_TEXT', 'BundleError', 'insist', 'checked_number', 'checked_text', 'Preprocessing',
-           'Thresholds', 'Bundle', 'make_bundle', 'load_bundle', 'describe', 'save_bundle']
+           'Thresholds', 'Bundle', 'make_bundle', 'load_bundle', 'describe', 'save_bundle', 'check_place']
 
 # %% ../nbs/50_bundle.ipynb #00000002
 import json,os,shutil
@@ -185,7 +185,8 @@ def load_bundle(
 )->Bundle:
     "The bundle in `folder`, after every part of it has been checked"
     folder = Path(str(files('birdclf')))/'bundle' if folder is None else Path(folder)
-    if not folder.exists() and _aside(folder).exists(): folder = _aside(folder)
+    try: folder = folder if folder.exists() or not _aside(folder).exists() else _aside(folder)
+    except OSError as e: raise BundleError(f'{folder.name[:60]} cannot be read: {e.strerror}. Give another folder.') from e
     insist(folder.is_dir(), f'There is no folder {folder}.', f"Give the one that holds {', '.join(FILES)}, or train a model with `birdclf train`.")
     found = _read_json(folder/'bundle.json')
     _check_format(found.pop('format', None), folder/'bundle.json')
@@ -214,9 +215,9 @@ def save_bundle(
     **description,   # The other fields of `Bundle`
 )->Bundle:           # As it was read back
     "Write a bundle as a whole, or change nothing"
-    folder = Path(folder).absolute()
+    folder = Path(folder).resolve()
     contents = model, describe(make_bundle(description, model, card)).encode('utf-8'), card.encode('utf-8')
-    _check_place(folder)
+    check_place(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f'.{folder.name}.{token_hex(4)}')
     new.mkdir()
@@ -244,7 +245,9 @@ def _swap(new, folder):
     os.rename(new, folder)
     shutil.rmtree(old, ignore_errors=True)
 
-def _check_place(folder):
+def check_place(
+    folder:Path, # Where a bundle is to be saved
+):
     "Nothing, unless something else than a bundle would be lost"
     if not folder.exists(): return
     insist(folder.is_dir(), f'{folder.name} is a file.', 'A bundle is a folder: give another name.')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'OUTPUTS', 'Candidate', 'Scores', 'percent', 'article', 'names', 'listed', 'Answer', 'decide', 'pixels',
-           'open_session', 'first_line', 'Network', 'Classifier']
+           'open_session', 'first_line', 'Network', 'averaged', 'Classifier']
 
 # %% ../nbs/51_classify.ipynb #00000002
 import os
@@ -192,7 +192,19 @@ class Network:
         "The same for one picture, averaged with its mirror image where the bundle says so"
         view = pixels(image, self.recipe)
         views = [view, view[:,:,::-1]] if self.recipe.flip else [view]
-        return [out.mean(0, dtype=np.float64) for out in self.run(np.stack(views))]
+        species, scores, embeddings = (out.astype(np.float64) for out in self.run(np.stack(views)))
+        return [*averaged(species, scores), embeddings.mean(0)]
+
+def averaged(
+    species:np.ndarray, # V x S logits, a row for each view of one picture
+    scores:np.ndarray,  # V x 2 open-set logits
+)->tuple[np.ndarray,np.ndarray]: # S and 2
+    "What all views say together: the logits behind `scores` are recovered and averaged, and the two questions asked anew"
+    total = np.logaddexp.reduce(species, 1)
+    other = total-scores[:,1]
+    nothing = np.logaddexp(total, other)-scores[:,0]
+    total = np.logaddexp.reduce(species.mean(0))
+    return species.mean(0), np.array([np.logaddexp(total, other.mean())-nothing.mean(), total-other.mean()])
 
 # %% ../nbs/51_classify.ipynb #00000021
 class Classifier:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VERBS', 'Refusal', 'put', 'real_name', 'visible', 'json_line', 'bar', 'paragraph', 'add_verb', 'classify_verb',
            'positive', 'add_classify', 'need', 'train_verb', 'add_train', 'check_port', 'announce', 'page_settings',
-           'page_frame', 'app_verb', 'check_model', 'port_number', 'add_app', 'make_parser', 'main']
+           'page_frame', 'app_verb', 'check_model', 'port_number', 'add_app', 'Parser', 'make_parser', 'main']
 
 # %% ../nbs/60_cli.ipynb #00000002
 import errno,json,logging,os,socket,sys
@@ -122,11 +122,12 @@ def train_verb(args)->int:
     "Make a bundle from photographs"
     need('torch', 'train', 'Training')
     from birdclf.backbone import WeightsError
+    from birdclf.bundle import BundleError
     from birdclf.export import make_model
     from birdclf.species import SpeciesError,load_species
     from birdclf.train import PhotosError
     try: make_model(Path(args.photos), Path(args.bundle), species=load_species(args.species), runs=Path(args.runs), weights=args.weights)
-    except (PhotosError, SpeciesError) as e: raise Refusal(str(e), 2) from e
+    except (PhotosError, SpeciesError, BundleError) as e: raise Refusal(str(e), 2) from e
     except WeightsError as e: raise Refusal(str(e), 1) from e
     return 0
 
@@ -234,9 +235,13 @@ def add_app(verbs):
 # %% ../nbs/60_cli.ipynb #00000021
 VERBS = [add_classify, add_app, add_train]
 
+class Parser(ArgumentParser):
+    "One whose complaints a terminal can show"
+    def error(self, message:str): super().error(visible(message))
+
 def make_parser()->ArgumentParser:
     "The command with all its verbs"
-    parser = ArgumentParser(
+    parser = Parser(
         'birdclf', description='Names the bird in your photo.', allow_abbrev=False,
         epilog='example:\n  birdclf classify garden.jpg\n\nbirdclf VERB --help says more about a verb.',
         formatter_class=RawDescriptionHelpFormatter)

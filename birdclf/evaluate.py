@@ -67,7 +67,7 @@ def fit_thresholds(
 )->Thresholds:
     "The highest thresholds that keep so many of our birds"
     bird, known = open_set(logits)
-    return Thresholds(bird=float(np.quantile(bird, 1-bird_kept)), known=float(np.quantile(known, 1-known_kept)), coverage=.95)
+    return Thresholds(bird=float(np.quantile(bird, 1-bird_kept, method='lower')), known=float(np.quantile(known, 1-known_kept, method='lower')), coverage=.95)
 
 def auroc(
     ours:np.ndarray,    # Scores of what should score high

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from .backbone import get_backbone
-from .bundle import Bundle,save_bundle
+from .bundle import Bundle,check_place,save_bundle
 from .evaluate import Figure,Judged,Predictions,judge,show_figures
-from .species import SpeciesList
+from .species import SpeciesList,load_species
 from .train import NOT_BIRD,OTHER_BIRD,Recipe,Record,cross_validate,fingerprint,labels_of,look_at,read_folder,train
 
 # %% ../nbs/43_export.ipynb #00000005
@@ -52,8 +52,8 @@ def to_onnx(
 # %% ../nbs/43_export.ipynb #0000000a
 LIMITS = """- It knows {n} species and no others. Shown another bird it says so most of the time, not always: see the figures.
 - It was judged on photographs that people chose to publish: sharp, close, in good light. A distant bird in fog is another matter.
-- Females, juveniles and winter plumages are rarer in its photographs than males in spring, and it is less sure of them.
-- Some pairs are told apart by song and not by sight, even by people: Chiffchaff and Willow Warbler, the two treecreepers, Marsh and Willow Tit.
+- It was not judged by sex, age or season. Males in spring are photographed most.
+- Some birds are told apart by their song and not by sight, even by people.
 - It names one bird a picture. Of two it names one.
 - Nobody should count, shoot, ring or buy anything because of it."""
 
@@ -64,8 +64,9 @@ def licenses_of(folder:Path)->str:
     "What metadata.csv in `folder` says of the licences of the species' photographs, in a sentence"
     table = Path(folder)/'metadata.csv'
     if not table.exists(): return 'Nothing is known of the licences of the photographs.'
-    with open(table, encoding='utf-8-sig', newline='') as file: rows = [r for r in csv.DictReader(file) if r['path'].startswith('species/')]
+    with open(table, encoding='utf-8-sig', newline='') as file: rows = [r for r in csv.DictReader(file) if (r.get('path') or '').startswith('species/')]
     kinds = [r.get('licence') or 'unknown' for r in rows]
+    if not kinds: return 'Nothing is known of the licences of the photographs.'
     count = lambda name: sum(k==name for k in kinds)
     no_changes, share = sum(k.endswith('-nd') for k in kinds), count('cc-by-nc-sa')
     return (f'Of the {len(kinds):,} photographs of the species, {count("unknown"):,} have no known licence, {no_changes:,} are ND (no changes), '
@@ -82,6 +83,9 @@ def model_card(
     "What must be known before this model is used"
     backbone, count = get_backbone(recipe.backbone), lambda label: sum(r.species==label for r in records)
     others, nothing = count(OTHER_BIRD), count(NOT_BIRD)
+    ours = [r for r in records if r.species not in (OTHER_BIRD, NOT_BIRD)]
+    sources = len({r.group for r in ours})
+    apart = f'nor on any other of the same source, of which there are {sources:,}' if sources<len(ours) else 'but nobody knows whether on others by the same hand'
     return f"""# A network that names {len(species)} birds
 
 ## Trained from
@@ -96,9 +100,10 @@ def model_card(
 
 ## Figures
 
-Every photograph was judged by a network that had not seen it, nor any other photograph of the same source; each kind of thing that is no bird,
-and each other bird, by one that had not seen its kind. Intervals hold 95 %, by resampling whole sources. The network in this folder was then
-trained on all photographs with the same recipe, and has itself been judged by nobody.
+Every photograph of the species was judged by a network that was not trained on it, {apart}. Other birds were left
+out name by name, and things that are no birds kind by kind, whatever their source. Intervals hold 95 %, by resampling sources. The pretrained
+network may have met some of these birds before, and the recipe was chosen on photographs of the book's {len(load_species())} species: on those, the figures
+are a little too kind. The network in this folder was then trained on all photographs, and has itself been judged by nobody.
 
 {show_figures(figures)}
 
@@ -142,6 +147,8 @@ def make_model(
     weights:Path|None=None,        # Folder of weight files; default: `weights_folder()`
 )->Bundle:
     "Photographs in, a judged and described bundle out; prints what it does"
+    check_place(Path(folder))
+    about = licenses_of(photos)
     seen = look_at(read_folder(photos, species), recipe, get_backbone(recipe.backbone).load(weights))
     labels = labels_of(species)
     truth, groups = (np.array(x) for x in zip(*((labels.index(r.species), r.group) for r in seen.records)))
@@ -153,4 +160,4 @@ def make_model(
     print(show_figures(judged.figures))
     print('Now on all of them:', flush=True)
     model = train(seen, species, recipe, weights=weights)
-    return export(folder, model, species=species, recipe=recipe, records=seen.records, judged=judged, about=licenses_of(photos))
+    return export(folder, model, species=species, recipe=recipe, records=seen.records, judged=judged, about=about)

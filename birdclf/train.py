@@ -65,6 +65,7 @@ def read_folder(
     if not folder.is_dir(): raise PhotosError(f'{folder} is not a folder. Give one that holds a folder of photographs for each species.')
     sources, found = _groups(folder), []
     for kind in _folders(folder/'species' if (folder/'species').is_dir() else folder):
+        if kind.name in ('other_birds','not_bird'): continue
         try: name = species.find(kind.name).german
         except SpeciesError as e: raise PhotosError(f'The folder {kind.name!r} is no species of this list. {e}') from e
         for path in _files(kind):
@@ -215,7 +216,7 @@ def look_shares(
     rest = np.array([recipe.other_share, recipe.not_share])*(counts[-2:]>0)
     here = counts[:-2]>0
     share = np.concatenate([here/here.sum()*(1-rest.sum()), rest])
-    return (share/np.maximum(counts, 1))[targets], round(recipe.looks*here.sum()/(1-rest.sum()))
+    return (share/np.maximum(counts, 1))[targets], max(recipe.batch_size, round(recipe.looks*here.sum()/(1-rest.sum())))
 
 # %% ../nbs/41_train.ipynb #0000001d
 def load_picture(path:Path)->PILImage:
@@ -241,11 +242,11 @@ def loaders(
                              dl_kwargs=[dict(weights=weights, draws=draws, shuffle=True, drop_last=True), {}])
 
 # %% ../nbs/41_train.ipynb #00000023
-torch.set_flush_denormal(True) # Numbers below 1e-38 count as zero; on some processors they cost a hundredfold
+_ = torch.set_flush_denormal(True) # Numbers below 1e-38 count as zero; on some processors they cost a hundredfold
 
 # %% ../nbs/41_train.ipynb #00000027
 class Bfloat16(Callback):
-    "Forward pass in bfloat16 where that is faster, channels last; the loss stays in float32"
+    "Forward pass in bfloat16, channels last; the loss stays in float32"
     def before_batch(self):
         self.learn.xb = tuple(x.contiguous(memory_format=torch.channels_last) for x in self.xb)
         self.cast = torch.autocast(self.dls.device.type, torch.bfloat16)
@@ -303,6 +304,7 @@ def train(
     start = {k: v.clone() for k,v in model.state_dict().items()}
     learn = Learner(loaders(seen.records, labels_of(species), recipe), model, CrossEntropyLossFlat(), Adam, cbs=[Bfloat16(), StillNorm(), NoValidation()])
     bar = not quiet and (IN_NOTEBOOK or sys.stdout.isatty())  # A bar in a log file is many bars
+    learn.recorder.valid_metrics = False
     with (nullcontext() if bar else learn.no_bar()),(learn.no_logging() if quiet else nullcontext()):
         learn.fit_one_cycle(recipe.epochs, recipe.learning_rate, div=10, pct_start=.2, wd=.01)
     model.load_state_dict(blended(start, model.state_dict(), recipe.blend))
@@ -332,9 +334,9 @@ def folds(
     names, groups = np.array([r.species for r in records]), np.array([r.group for r in records])
     for side in np.unique(sides):
         here = np.flatnonzero(sides==side)
-        splits = min(n, len(np.unique(groups[here])))
-        if splits<2: raise PhotosError(f'All {len(here)} photographs of {side or "the species"} are of one group, {groups[here][0]!r}. '
-                                       'Cross-validation needs two: photographs from a second source, or another kind.')
+        splits = min(n, len(np.unique(groups[here])), np.unique(names[here], return_counts=True)[1].max())
+        if splits<2: raise PhotosError(f'All {len(here)} photographs of {side or "the species"} are of one group, {groups[here][0]!r}, or each of another species. '
+                                       'Cross-validation needs two of each: add photographs, from a second source or of another kind.')
         with warnings.catch_warnings(action='ignore'):  # "only 3 members": we know, and its recall says so
             cuts = list(StratifiedGroupKFold(splits, shuffle=True, random_state=seed).split(here, names[here], groups[here]))
         for part,(_,judged) in enumerate(cuts): parts[here[judged]] = part
@@ -379,7 +381,7 @@ def cross_validate(
     found, name, labels = [], fingerprint(seen.records, species, recipe), labels_of(species)
     for seed in seeds:
         parts, logits = folds(seen.records, n, seed), np.full((len(seen.records), len(species)+2), np.nan, np.float32)
-        for part in range(n):
+        for part in map(int, np.unique(parts)):
             judged, path = np.flatnonzero(parts==part), Path(runs)/f'{name}-seed{seed}-part{part+1}of{n}.npy'
             start, stored = monotonic(), path.exists()
             if not stored: save_array(path, _judge_part(seen, species, replace(recipe, seed=100*seed+part), parts!=part, weights))

@@ -242,7 +242,8 @@ def test_a_phone_offers_its_camera(visit, robin):
     assert visitor.page.get_attribute('input[capture]', 'capture') == 'environment'
     assert [visitor.read('camera'), visitor.read('choose')] == ['Take a photo', 'Choose a photo']
     for button in ('.bc-camera', '.bc-choose'):
-        with visitor.page.expect_file_chooser(): visitor.page.tap(button)
+        with visitor.page.expect_file_chooser() as chooser: visitor.page.tap(button)
+        assert chooser.value.element.get_attribute('capture') == ('environment' if button == '.bc-camera' else None)
     visitor.page.set_input_files('input[capture]', [dict(name='image.jpg', mimeType='image/jpeg', buffer=robin)])
     visitor.wait()
     assert visitor.phase() == 'answered'
