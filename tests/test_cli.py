@@ -258,3 +258,10 @@ def test_training_without_torch(tmp_path):
             "from birdclf.cli import main\nraise SystemExit(main(['train', '--photos', '.']))")
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True)
     assert done.returncode == 1 and b'birdclf[train]' in done.stderr and done.stderr.count(b'\n') == 1
+
+
+def test_training_refuses_before_it_begins(tmp_path):
+    (tmp_path/'kept').mkdir(), (tmp_path/'kept'/'diary.txt').touch(), (tmp_path/'photos').mkdir()
+    for arguments, words in ((['nowhere'], 'is not a folder'), (['photos', '--bundle', 'kept'], 'diary.txt')):
+        status, out, err = birdclf('train', '--photos', *arguments, cwd=tmp_path)
+        assert (status, out) == (2, '') and words in err and err.count('\n') == 1
