@@ -47,7 +47,7 @@ train: .venv/ready
 	@.venv/bin/birdclf train --photos '$(PHOTOS)' --bundle '$(BUNDLE)'
 
 # An environment is made again when what it is made of has changed
-.venv-app/ready: EXTRAS = serve
+.venv-app/ready: EXTRAS = serve,gather
 .venv/ready: EXTRAS = serve,gather,train,dev
 .venv-app/ready .venv/ready: settings.ini setup.py pyproject.toml requirements.lock
 	@if ! $(@D)/bin/python -c '' 2>/dev/null; then \

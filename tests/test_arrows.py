@@ -11,10 +11,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT/'birdclf'
 HEAVY = {'torch', 'torchvision', 'fastai', 'requests', 'sklearn', 'matplotlib', 'pandas', 'timm'}
-OFF_THE_PATH = HEAVY | {'birdclf.manifest', 'birdclf.train', 'birdclf.backbone', 'birdclf.export'}
+OFF_THE_PATH = HEAVY | {f'birdclf.{name}' for name in ('manifest', 'web', 'search', 'sources', 'download', 'replay', 'train', 'backbone', 'export')}
 # What the modules that name a bird may import of ours
 ARROWS = {'species': set(), 'photo': set(), 'bundle': {'species'}, 'classify': {'bundle', 'photo', 'species'},
           'app': {'classify', 'bundle', 'photo', 'species'}}
+
+# The same for those that gather, which load nothing that trains
+GATHERING = {'manifest': {'species'}, 'license': set(), 'web': set(), 'search': {'species', 'manifest', 'license', 'web'},
+             'sources': {'search', 'species', 'manifest', 'license'}, 'download': {'manifest', 'photo', 'web'}, 'replay': {'species', 'testing'}}
 
 
 def loaded_by(code):
@@ -70,6 +74,17 @@ def test_light_modules_name_nothing_heavy(name):
 def test_light_modules_import_only_what_the_map_allows(name):
     ours = {module.split('.')[1] for module in imports_of(modules()[name]) if module.startswith('birdclf.')}
     assert ours <= ARROWS[name]
+
+
+@pytest.mark.parametrize('name', GATHERING)
+def test_gathering_modules_import_only_what_the_map_allows(name):
+    ours = {module.split('.')[1] for module in imports_of(modules()[name]) if module.startswith('birdclf.')}
+    assert ours <= GATHERING[name]
+
+
+def test_gathering_loads_nothing_that_trains():
+    loaded = loaded_by(f"import {', '.join(f'birdclf.{name}' for name in GATHERING)}")
+    assert loaded & {'torch', 'torchvision', 'fastai', 'sklearn', 'matplotlib', 'pandas', 'timm', 'birdclf.classify', 'birdclf.train'} == set()
 
 
 def opens_pictures(tree):
