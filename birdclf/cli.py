@@ -12,7 +12,7 @@ __all__ = ['LIBRARIES', 'VERBS', 'Refusal', 'put', 'real_name', 'visible', 'json
            'main']
 
 # %% ../nbs/60_cli.ipynb #00000002
-import errno,json,logging,os,socket,sys
+import errno,json,logging,os,re,socket,sys
 from argparse import ArgumentParser,ArgumentTypeError,RawDescriptionHelpFormatter
 from contextlib import closing,contextmanager
 from http.client import HTTPConnection,HTTPException
@@ -261,7 +261,10 @@ def in_one_sentence():
 
 def web_options()->dict:
     "What a replay server needs: trust in this machine's own addresses, and nowhere else"
-    return dict(trusted=('127.0.0.0/8',)) if os.environ.get('BIRDCLF_REPLAY') else {}
+    replay = os.environ.get('BIRDCLF_REPLAY')
+    if not replay: return {}
+    if not re.fullmatch(r'http://127\.\d+\.\d+\.\d+:\d+', replay): raise Refusal(f'BIRDCLF_REPLAY is {replay!r}, and a replay server has an address like http://127.0.0.1:8000.', 2)
+    return dict(trusted=('127.0.0.0/8',))
 
 def add_data(parser, contact=False):
     parser.add_argument('--data', default='data', metavar='DIR', help='the folder with the manifest and the photographs (default: data)')
@@ -281,7 +284,8 @@ def chosen_sources(args, ask=None)->list:
     sources = [SOURCES[name](ask, **options) for name in dict.fromkeys(names)]
     if ask:
         for source in sources:
-            if source.key and not os.environ.get(source.key): raise Refusal(f'{source.title} needs a key: put yours into the environment variable {source.key}.', 2)
+            if source.key and not re.fullmatch('[!-~]+', os.environ.get(source.key, '')): raise Refusal(
+                f'{source.title} needs a key, a word without spaces: put yours into the environment variable {source.key}.', 2)
     return sources
 
 def say_plan(args, birds):
@@ -324,12 +328,13 @@ def search_verb(args)->int:
             report = gather(manifest, birds, sources, args.want, bar=progress)
         put(f'{report.new:,} photographs nobody had seen, on {report.pages:,} pages; {report.refused:,} refused, {report.known:,} known already.')
         for name,(why,until) in report.stopped.items(): put(f'{name} stopped: {why}.{again_at(until)}')
-        put('Next: birdclf download' if not report.stopped else 'The same command goes on from here.')
-        return 1 if report.stopped else 0
+        for name,bird,why in report.puzzles: put(f'{name} on {visible(bird)}: {visible(why)}.')
+        put('The same command goes on from here.' if report.stopped else 'Next: birdclf download')
+        return 1 if report.stopped or report.puzzles else 0
 
 def again_at(until:float|None)->str:
     "When to come back, on the clock of whoever reads it"
-    return '' if until is None else strftime(' Again after %A, %H:%M.', localtime(until+59))
+    return '' if until is None else strftime(' Again after %A, %d %B, %H:%M.', localtime(until+59))
 
 def tell(sentence:str):
     "Say something on stderr without tearing a bar"

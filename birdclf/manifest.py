@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STATUSES', 'COLUMNS', 'DECISION', 'KINDS', 'PHOTOS', 'SCHEMA', 'OURS', 'INSERT', 'MACHINE', 'UPDATE', 'SEALED',
-           'PASSED_ON', 'Row', 'ManifestError', 'DiskFull', 'Manifest', 'now', 'Page', 'Added', 'host', 'kept',
-           'file_of', 'folder_name', 'export_folder']
+           'PASSED_ON', 'Row', 'ManifestError', 'DiskFull', 'Manifest', 'now', 'Page', 'Added', 'host', 'in_parts',
+           'kept', 'file_of', 'folder_name', 'export_folder']
 
 # %% ../nbs/02_manifest.ipynb #00000002
 import csv,errno,json,os,re,shutil,sqlite3,time
@@ -13,6 +13,7 @@ from collections.abc import Iterable,Iterator
 from contextlib import closing,contextmanager
 from dataclasses import dataclass,fields,replace
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -72,7 +73,7 @@ class Row:
     @property
     def id(self)->str:
         "16 hexadecimal digits that stand for the source and its name for the photograph"
-        return sha256(f'{self.source}:{self.source_id}'.encode()).hexdigest()[:16]
+        return sha256(f'{self.source}:{self.source_id}'.encode('utf-8', 'replace')).hexdigest()[:16]
 
     @property
     def bird(self)->str:
@@ -105,11 +106,12 @@ SCHEMA = [
      "detail TEXT NOT NULL DEFAULT '')",
      'CREATE INDEX history_photo ON history(photo)'],
     ['CREATE TABLE pages(source TEXT, species TEXT, scope TEXT, number INTEGER, after TEXT, at TEXT, found INTEGER, '
-     'new INTEGER, note TEXT, PRIMARY KEY(source, species, scope, number)) WITHOUT ROWID',
+     'new INTEGER, note TEXT, digest TEXT, PRIMARY KEY(source, species, scope, number)) WITHOUT ROWID',
      'CREATE TABLE requests(seq INTEGER PRIMARY KEY, source TEXT NOT NULL, at REAL NOT NULL)',
      'CREATE INDEX requests_source ON requests(source, at)',
      'CREATE TABLE pauses(source TEXT PRIMARY KEY, until REAL NOT NULL, why TEXT NOT NULL)',
-     'CREATE TABLE notes(name TEXT PRIMARY KEY, value TEXT NOT NULL)'],
+     'CREATE TABLE notes(name TEXT PRIMARY KEY, value TEXT NOT NULL)',
+     'CREATE INDEX photos_status ON photos(status, seq)'],
 ]
 OURS = int.from_bytes(b'bird', 'big') # SQLite keeps this number in the file, to tell whose it is
 
@@ -123,10 +125,11 @@ class DiskFull(ManifestError):
 def _sentence(error, path):
     "What SQLite's `error` means for the owner of `path`"
     code = getattr(error, 'sqlite_errorname', '')
-    if code=='SQLITE_FULL' or 'disk I/O' in str(error):
+    if code=='SQLITE_FULL' or 'IOERR' in code and shutil.disk_usage(path.parent).free<2**20:
         return DiskFull(f'The disk with {path} is full. Make room, and run the same command again; nothing is lost.')
     if code=='SQLITE_NOTADB': return ManifestError(f'{path} is not a manifest. Give the folder of one, or an empty folder.')
-    return ManifestError(f'{path} cannot be read ({error}). Copy it from a backup, or start in an empty folder.')
+    if code=='SQLITE_BUSY': return ManifestError(f'{path} is held by another program. Close that, and run the same command again.')
+    return ManifestError(f'{path} cannot be used ({error}). Copy it from a backup, or start in an empty folder.')
 
 # %% ../nbs/02_manifest.ipynb #0000000f
 class Manifest:
@@ -180,6 +183,7 @@ def _open(self:Manifest, write):
         if not write: self.db.execute('PRAGMA query_only=ON')
     except sqlite3.DatabaseError as e: raise _sentence(e, self.path) from e
 
+# %% ../nbs/02_manifest.ipynb #00000013
 @patch
 def _bring_up(self:Manifest, version):
     "Make the tables that came after `version`, all or none"
@@ -191,7 +195,7 @@ def _bring_up(self:Manifest, version):
     self.db.execute(f'PRAGMA user_version={len(SCHEMA)}')
     self.db.execute('COMMIT')
 
-# %% ../nbs/02_manifest.ipynb #00000015
+# %% ../nbs/02_manifest.ipynb #00000017
 def now(seconds:float|None=None)->str:
     "This moment, or `seconds` after 1970, as text that sorts"
     return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(seconds))
@@ -206,6 +210,7 @@ class Page(NamedTuple):
     found:int=0 # Photographs on it
     new:int=0   # Those nobody had seen
     note:str='' # What else was on it
+    digest:str='' # Of what it showed, to notice when the next one shows the same
 
 class Added(NamedTuple):
     "What `add` made of some rows"
@@ -218,7 +223,12 @@ def host(url:str)->str:
     try: return (urlsplit(url).hostname or '').lower()
     except ValueError: return ''
 
-# %% ../nbs/02_manifest.ipynb #00000016
+# %% ../nbs/02_manifest.ipynb #00000018
+def _whole(row):
+    "`row` without the half characters that a source may send and no file can keep"
+    texts = {name: value for name in COLUMNS if isinstance(value := getattr(row, name), str)}
+    return replace(row, **{name: text.encode('utf-8', 'replace').decode() for name,text in texts.items() if not text.isascii()})
+
 @patch
 @contextmanager
 def _change(self:Manifest):
@@ -238,7 +248,8 @@ def _change(self:Manifest):
 def _tell(self:Manifest, photo, event, detail=''):
     self.db.execute('INSERT INTO history(photo, at, event, detail) VALUES (?, ?, ?, ?)', (photo, now(), event, detail))
 
-INSERT = f"INSERT OR IGNORE INTO photos(id, host, {', '.join(COLUMNS)}) VALUES ({', '.join('?'*(len(COLUMNS)+2))})"
+# %% ../nbs/02_manifest.ipynb #0000001a
+INSERT = f"INSERT INTO photos(id, host, {', '.join(COLUMNS)}) VALUES ({', '.join('?'*(len(COLUMNS)+2))})"
 
 @patch
 def add(self:Manifest, rows:Iterable[Row], page:Page|None=None)->Added:
@@ -246,7 +257,7 @@ def add(self:Manifest, rows:Iterable[Row], page:Page|None=None)->Added:
     count = dict(new=0, again=0, elsewhere=0)
     with self._change():
         for row in rows:
-            row = replace(row, identity=row.identity or f'{row.source}:{row.source_id}', retrieved_at=row.retrieved_at or now())
+            row = _whole(replace(row, identity=row.identity or f'{row.source}:{row.source_id}', retrieved_at=row.retrieved_at or now()))
             count[self._add_one(row)] += 1
         added = Added(**count)
         if page: self._turn_page(page._replace(found=sum(added), new=added.new))
@@ -256,15 +267,20 @@ def add(self:Manifest, rows:Iterable[Row], page:Page|None=None)->Added:
 def _add_one(self:Manifest, row):
     "Is it 'new', or known 'again' or 'elsewhere'?"
     values = [row.id, host(row.file_url), *(getattr(row, name) for name in COLUMNS)]
-    if self.db.execute(INSERT, values).rowcount:
+    known = self.db.execute('SELECT seq, id, source, species, status FROM photos WHERE id=? OR identity=?', (row.id, row.identity)).fetchall()
+    if all(other['status']=='refused'!=row.status for other in known):
+        for other in known: # This one has a better claim
+            self.db.execute('DELETE FROM photos WHERE seq=?', (other['seq'],))
+            self.db.execute('UPDATE history SET photo=? WHERE photo=?', (row.id, other['id']))
+        self.db.execute(INSERT, values)
         self._tell(row.id, row.status, row.reason or f'{row.source}: {row.query}')
-        return 'new'
-    known = self.db.execute('SELECT id, source FROM photos WHERE id=? OR identity=?', (row.id, row.identity)).fetchone()
-    if known['source']==row.source: return 'again'
-    self._tell(known['id'], 'also found', f'{row.source} {row.source_id} as {row.species}')
-    return 'elsewhere'
+        return 'new' if not known else 'again' if any(other['source']==row.source for other in known) else 'elsewhere'
+    known = next(other for other in known if not other['status']=='refused'!=row.status)
+    elsewhere = known['source']!=row.source
+    if elsewhere or known['species']!=row.species: self._tell(known['id'], 'also found', f'{row.source} {row.source_id} as {row.species}')
+    return 'elsewhere' if elsewhere else 'again'
 
-# %% ../nbs/02_manifest.ipynb #0000001a
+# %% ../nbs/02_manifest.ipynb #0000001e
 MACHINE = tuple(name for name in COLUMNS if name not in DECISION)
 UPDATE = f"UPDATE photos SET host=?, {', '.join(f'{name}=?' for name in MACHINE)} WHERE id=?"
 
@@ -279,6 +295,7 @@ def update(self:Manifest, rows:Iterable[Row]):
             self.db.execute(UPDATE, [host(row.file_url), *(getattr(row, name) for name in MACHINE), row.id])
             if (row.status, row.reason)!=(before['status'], before['reason']): self._tell(row.id, row.status, row.reason)
 
+# %% ../nbs/02_manifest.ipynb #00000020
 @patch
 def decide(self:Manifest,
     photo:str,    # The `id` of a row
@@ -293,7 +310,7 @@ def decide(self:Manifest,
         if not done.rowcount: raise ManifestError(f'{photo!r} is not the id of a photograph here. Take it from a row.')
         self._tell(photo, decision or 'undecided', ' '.join(filter(None, (by, label))))
 
-# %% ../nbs/02_manifest.ipynb #0000001d
+# %% ../nbs/02_manifest.ipynb #00000023
 def _where(equals):
     "The condition that columns have these values; a tuple of values means any of them"
     parts, values = [], []
@@ -321,6 +338,12 @@ def numbered(self:Manifest, limit:int|None=None, after:int=0, **equals)->Iterato
         if not chunk: return
         after, limit = chunk[-1]['seq'], None if limit is None else limit-len(chunk)
 
+# %% ../nbs/02_manifest.ipynb #00000025
+def in_parts(rows:Iterable[Row], size:int=500)->Iterator[list[Row]]:
+    "`rows`, a few at a time"
+    rows = iter(rows)
+    while part := list(islice(rows, size)): yield part
+
 @patch
 def count(self:Manifest, *by:str, **equals)->dict:
     "How many rows there are, for each value (or tuple of values) of the columns `by`"
@@ -336,16 +359,16 @@ def history(self:Manifest, photo:str)->list[tuple[str,str,str]]:
     return [tuple(record) for record in
             self.db.execute('SELECT at, event, detail FROM history WHERE photo=? ORDER BY seq', (photo,))]
 
-# %% ../nbs/02_manifest.ipynb #00000026
+# %% ../nbs/02_manifest.ipynb #0000002e
 @patch
 def _turn_page(self:Manifest, page):
-    self.db.execute('INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
-                    (*page[:4], json.dumps(page.after), now(), page.found, page.new, page.note))
+    self.db.execute('INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+                    (*page[:4], json.dumps(page.after), now(), page.found, page.new, page.note, page.digest))
 
 @patch
 def last_page(self:Manifest, source:str, species:str, scope:str)->Page|None:
     "The page of these answers that was read last; None before the first"
-    found = self.db.execute('SELECT source, species, scope, number, after, found, new, note FROM pages '
+    found = self.db.execute('SELECT source, species, scope, number, after, found, new, note, digest FROM pages '
                             'WHERE source=? AND species=? AND scope=? ORDER BY number DESC LIMIT 1', (source, species, scope)).fetchone()
     return Page(*found[:4], json.loads(found['after']), *found[5:]) if found else None
 
@@ -359,6 +382,7 @@ def requests_since(self:Manifest, source:str, since:float)->list[float]:
     "When requests were sent to `source`, the oldest first"
     return [at for at, in self.db.execute('SELECT at FROM requests WHERE source=? AND at>? ORDER BY at', (source, since))]
 
+# %% ../nbs/02_manifest.ipynb #00000030
 @patch
 def pause(self:Manifest, source:str, until:float, why:str):
     "Remember to leave `source` alone `until` so many seconds after 1970"
@@ -378,7 +402,7 @@ def note(self:Manifest, name:str, value:str|None=None)->str:
     found = self.db.execute('SELECT value FROM notes WHERE name=?', (name,)).fetchone()
     return found['value'] if found else ''
 
-# %% ../nbs/02_manifest.ipynb #0000002a
+# %% ../nbs/02_manifest.ipynb #00000034
 SEALED = '', 'arr', 'by-nd', 'by-nc-nd' # Licences that do not let a photograph out: none known, none given, no changes allowed
 
 def kept(manifest:Manifest)->Iterator[Row]:
@@ -403,18 +427,25 @@ def _line(row, species):
     except SpeciesError: bird = dict(german=row.bird, english=row.bird, scientific=row.bird)
     path = f"{folder_name(bird['german'])}/{row.id}{Path(row.path).suffix.lower()}"
     return dict(path=path, **bird, source=f"{row.source}/{row.observer_id or row.creator or row.id}", found_by=row.source,
-                **{name: getattr(row, name) for name in PASSED_ON})
+                **{name: _harmless(getattr(row, name)) for name in PASSED_ON})
 
-# %% ../nbs/02_manifest.ipynb #0000002c
+def _harmless(text):
+    "`text` with an apostrophe before what a spreadsheet would take for a formula"
+    return f"'{text}" if text[:1] in ('=', '+', '-', '@', '\t', '\r') else text
+
+# %% ../nbs/02_manifest.ipynb #00000036
 def _credit(line):
     "One photograph, in a line for people"
-    title, who = (re.sub(r'[\s\[\]<>|`*_]+', ' ', line[key]).strip() for key in ('title', 'creator'))
+    clean = {key: re.sub(r'[\s\[\]<>|`*_]+', ' ', value).strip() for key,value in line.items()}
+    title, who = clean['title'], clean['creator']
+    page, terms = (re.sub(r'[\s<>]', '', line[key]) for key in ('page_url', 'license_url'))
     version = f" {line['license_version']}" if line['license_version'] else ''
     name = {'cc0': 'CC0', 'pdm': 'Public Domain'}.get(line['license'], f"CC {line['license'].upper()}")
-    changed = f"; {line['changes']}" if line['changes'] else ''
+    changed = f"; {clean['changes']}" if clean['changes'] else ''
     return (f"- `{line['path']}`: {title or 'photograph'}, by {who or 'an author whom the source does not name'}, "
-            f"<{line['page_url'] or line['file_url']}>, {name}{version} <{line['license_url']}>{changed}\n")
+            f"<{page or re.sub(r'[<>]', '', line['file_url'])}>, {name}{version} <{terms}>{changed}\n")
 
+# %% ../nbs/02_manifest.ipynb #00000038
 @contextmanager
 def _replacing(path):
     "A text file that takes the place of `path` when it is complete"
@@ -423,7 +454,8 @@ def _replacing(path):
     os.replace(part, path)
 
 def _papers(manifest, folder, species):
-    "Write the two lists of what is kept"
+    "Write the two lists of what is kept; in between, take away what is not in them"
+    gone, new = _listed(folder), set()
     with _replacing(folder/'metadata.csv') as table, _replacing(folder/'ATTRIBUTION.md') as text:
         text.write('# Who took these photographs\n\nEach is under its own licence, which is named with it.\n\n')
         writer = None
@@ -432,13 +464,24 @@ def _papers(manifest, folder, species):
             writer = writer or csv.DictWriter(table, list(line))
             if not table.tell(): writer.writeheader()
             writer.writerow(line), text.write(_credit(line))
-        if not writer: table.write('path\r\n')
+            new.add(line['path'])
+        if not writer: table.write('path,found_by\r\n')
+        for path in gone-new: (folder/path).unlink(missing_ok=True)
 
 def _listed(folder):
     "The files that the last export made"
-    with open(folder/'metadata.csv', encoding='utf-8', newline='') as file: return {line['path'] for line in csv.DictReader(file)}
+    if not (folder/'metadata.csv').is_file(): return set()
+    with open(folder/'metadata.csv', encoding='utf-8', newline='') as file:
+        return {line['path'] for line in csv.DictReader(file) if re.fullmatch(r'[^/\\]*[^/\\.][^/\\]*/[0-9a-f]{16}\.[a-z]{3,4}', line.get('path') or '')}
 
-# %% ../nbs/02_manifest.ipynb #0000002d
+def _is_ours(folder):
+    "Is this an empty folder, or one that was exported before?"
+    if not folder.exists(): return True
+    if not folder.is_dir(): return False
+    if not (folder/'metadata.csv').is_file(): return not any(path for path in folder.iterdir() if not path.name.endswith('.part'))
+    with open(folder/'metadata.csv', encoding='utf-8-sig', errors='replace', newline='') as file: return 'found_by' in (csv.DictReader(file).fieldnames or ())
+
+# %% ../nbs/02_manifest.ipynb #00000039
 def export_folder(
     manifest:Manifest,
     folder:str|Path,     # New or empty, or one that was exported before
@@ -446,19 +489,13 @@ def export_folder(
 )->int:                  # How many photographs are in it now
     "The kept photographs as `<German name>/*.jpg`, with `metadata.csv` and `ATTRIBUTION.md`"
     folder = Path(folder)
-    if folder.is_file() or folder.is_dir() and any(folder.iterdir()) and not (folder/'metadata.csv').is_file(): raise ManifestError(
-        f'{folder} holds something that was not exported from here. Choose an empty folder, or a new one.')
+    if not _is_ours(folder): raise ManifestError(f'{folder} holds something that was not exported from here. Choose an empty folder, or a new one.')
+    if any(folder.resolve() in file_of(manifest, row).resolve().parents for row in kept(manifest)): raise ManifestError(
+        f'{folder} is where some of these photographs come from. Choose another folder.')
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        before = _listed(folder) if (folder/'metadata.csv').is_file() else set()
         _papers(manifest, folder, species)
-        count = 0
-        for row in kept(manifest):
-            path = _line(row, species)['path']
-            before.discard(path)
-            count += _copy(file_of(manifest, row), folder/path)
-        for path in before: (folder/path).unlink(missing_ok=True)
-        return count
+        return sum(_copy(file_of(manifest, row), folder/_line(row, species)['path']) for row in kept(manifest))
     except OSError as e:
         if e.errno==errno.ENOSPC: raise DiskFull(f'The disk with {folder} is full. Make room, and export again.') from e
         raise ManifestError(f'{e.filename} cannot be exported: {e.strerror}. Run `birdclf status` to see what should be there.') from e

@@ -1,0 +1,1029 @@
+"Gathering, from outside: kills, full disks, bad manners, old manifests, politeness and memory, against servers on 127.0.0.0/8"
+import csv
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import ssl
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections import Counter, defaultdict
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from random import Random
+from urllib.parse import urlsplit
+
+import pytest
+
+pytest.importorskip('requests', reason="needs birdclf[gather]")
+pytest.importorskip('filelock', reason="needs birdclf[gather]")
+
+import birdclf.download as downloading
+from birdclf.download import Downloader, HostLimits, careful_web, download, reopen
+from birdclf.manifest import COLUMNS, DECISION, INSERT, OURS, SCHEMA, STATUSES, Manifest, ManifestError, Row
+from birdclf.photo import open_photo
+from birdclf.replay import MANNERS, Replay, catalogue, plain
+from birdclf.species import SpeciesList, load_species
+from birdclf.testing import paint_folder
+
+COMMAND = [str(Path(sys.executable).with_name('birdclf'))]
+IMPATIENT = [sys.executable, '-c', "import sys, birdclf.sources as s\nfrom birdclf.search import Limits\nfrom birdclf.cli import main\n"
+             "for source in s.SOURCES.values(): source.limits = Limits(.01)\nraise SystemExit(main(sys.argv[1:]))"]
+MEASURED = [sys.executable, '-c', "import sys\nfrom birdclf.cli import main\nstatus = main(sys.argv[1:])\n"
+            "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])\nraise SystemExit(status)"]
+BIRDS = list(load_species())[:8]
+SOURCES = 'inat', 'gbif', 'commons', 'openverse', 'flickr', 'bing', 'brave'
+SEARCH = ['search', '--want', '500', '--source', ','.join(SOURCES), *(word for bird in BIRDS for word in ('--bird', bird.german))]
+CONTACT = 'tests@example.org'
+TRUSTED = dict(trusted=('127.0.0.0/8',))
+TIMES = 'retrieved_at', 'fetched_at', 'decided_at'
+
+
+def quiet(iterable=(), **options):
+    "A progress bar that shows nothing"
+    return QuietBar()
+
+
+class QuietBar:
+    def __enter__(self): return self
+    def __exit__(self, *error): pass
+    def update(self, n): pass
+
+
+def surroundings(world=None, **more):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith('BIRDCLF_')}
+    keys = {f'BIRDCLF_{name}_KEY': 'key' for name in ('FLICKR', 'BING', 'BRAVE')}
+    return clean | (dict(BIRDCLF_REPLAY=world.base, BIRDCLF_CONTACT=CONTACT) | keys if world else {}) | more
+
+
+def birdclf(*arguments, world=None, command=COMMAND, env=None, cwd=None):
+    "Exit status, stdout and stderr of a whole process"
+    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, cwd=cwd, env=surroundings(world, **(env or {})), timeout=100)
+    return done.returncode, done.stdout.decode('utf-8'), done.stderr.decode('utf-8')
+
+
+@contextmanager
+def started(*arguments, world, command=COMMAND):
+    "A process that does not outlive the block"
+    process = subprocess.Popen([*command, *map(str, arguments)], env=surroundings(world), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try: yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def wait_for(happens, seconds=30, step=.002):
+    until = time.monotonic()+seconds
+    while not happens():
+        assert time.monotonic() < until, 'waited in vain'
+        time.sleep(step)
+
+
+def calm(world):
+    "Wait until nobody is connected to any of the addresses"
+    wait_for(lambda: not any(world.lines.open.values()))
+
+
+def visited(world, start=0): return [visit.path for visit in world.log[start:]]
+
+
+def one_sentence(err):
+    assert err.count('\n') == 1 and err.startswith('birdclf: ') and err.endswith('.\n') and 'Traceback' not in err
+    return err
+
+
+def snapshot(folder):
+    "All that a manifest says and all files beside it, but for the times"
+    with sqlite3.connect(f'file:{folder}/manifest.sqlite?mode=ro', uri=True) as db:
+        names = ', '.join(name for name in ('id', 'host', *COLUMNS) if name not in TIMES)
+        photos = db.execute(f'SELECT {names} FROM photos ORDER BY seq').fetchall()
+        history = defaultdict(list)
+        for photo, event, detail in db.execute('SELECT photo, event, detail FROM history ORDER BY seq'): history[photo].append((event, detail))
+        pages = db.execute('SELECT source, species, scope, number, after, found, new, note FROM pages ORDER BY 1, 2, 3, 4').fetchall()
+        assert db.execute('PRAGMA integrity_check').fetchall() == [('ok',)]
+    db.close()
+    files = {path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in (folder/'photos').rglob('*') if path.is_file()}
+    return photos, dict(history), pages, files
+
+
+def same(one, other):
+    "Like ==, with a short answer to where they differ"
+    for mine, theirs in zip(one, other, strict=True):
+        if mine != theirs: pytest.fail(f'{len(mine)} and {len(theirs)}: {[pair for pair in zip(mine, theirs) if pair[0] != pair[1]][:1]}')
+
+
+def photo_row(url, n=0, species='Turdus merula', **more):
+    return Row(species, 'inat', str(n), file_url=url, license='by', license_version='4.0', **more)
+
+
+def manifest_of(folder, urls):
+    "Make a manifest with a row for each of `urls`"
+    with Manifest(folder, write=True) as manifest: manifest.add(photo_row(url, n) for n, url in enumerate(urls))
+    return folder
+
+
+def rows_of(folder, **equals):
+    with Manifest(folder) as manifest: return list(manifest.rows(**equals))
+
+
+def clean_url(world, n, address='127.0.0.1', size='small'):
+    "Where a sound picture is, at as many addresses as we like"
+    return f'http://{address}:{world.shelf.port}/photos/inat/0/{size}.jpg?{n}'
+
+
+def fetched(folder, **options):
+    "What a download in this process makes of a manifest: its report, and the rows"
+    web = {name: options.pop(name) for name in list(options) if name in ('seconds', 'silence', 'connect', 'trusted')}
+    with Manifest(folder, write=True) as manifest:
+        report = download(manifest, careful_web(CONTACT, **{**TRUSTED, **web}), bar=quiet, **options)
+        return report, list(manifest.rows())
+
+
+@pytest.fixture(scope='module')
+def world():
+    with Replay(catalogue(SpeciesList(BIRDS), 18), addresses=('127.0.0.1', '127.0.0.2', '127.0.0.3'), latency=.005) as replay: yield replay
+
+
+@pytest.fixture(scope='module')
+def gathered(world, tmp_path_factory):
+    "An undisturbed search: its folder, and the requests it took"
+    folder, start = tmp_path_factory.mktemp('gathered'), len(world.log)
+    assert birdclf(*SEARCH, '--data', folder, world=world, command=IMPATIENT)[0] == 0
+    paths = visited(world, start)
+    assert len(set(paths)) == len(paths) > 100
+    return folder, paths
+
+
+@pytest.fixture
+def plain_world():
+    with Replay([], addresses=('127.0.0.1', '127.0.0.2')) as replay: yield replay
+
+
+def work_found(folder, tmp_path):
+    "A copy of a manifest in which everything is still to be fetched"
+    shutil.copytree(folder, tmp_path)
+    return tmp_path
+
+
+# kill -9
+
+def kill_often(arguments, world, command, seed, longest, look):
+    "Kill a command 25 times; `look` gives the paths that must not be asked for again. How many kills were inside the work, and in how many the log grew"
+    rng, inside, forbidden = Random(seed), 0, set()
+    for n in range(25):
+        before = len(world.log)
+        with started(*arguments, world=world, command=command) as process:
+            if n%5: wait_for(lambda: len(world.lines.visits) > before or process.poll() is not None)
+            time.sleep(rng.uniform(0, longest if n%5 else .5))
+            inside += process.poll() is None and len(world.lines.visits) > before
+        calm(world)
+        again = forbidden & set(visited(world, before))
+        assert not again, f'asked for again after kill {n}: {sorted(again)[:3]}'
+        forbidden = look(before)
+    before = len(world.log)
+    status, out, err = birdclf(*arguments, world=world, command=command)
+    assert (status, err) == (0, '') and not forbidden & set(visited(world, before))
+    assert inside >= 15, f'only {inside} of 25 kills came during the work'
+
+
+def page_keys(folder):
+    if not (folder/'manifest.sqlite').is_file(): return []
+    with sqlite3.connect(folder/'manifest.sqlite') as db:
+        made = db.execute("SELECT count(*) FROM sqlite_master WHERE name='pages'").fetchone()[0]
+        found = db.execute('SELECT source, species, number FROM pages').fetchall() if made else []
+    db.close()
+    order = [bird.scientific for bird in BIRDS]
+    return sorted(found, key=lambda key: (SOURCES.index(key[0]), order.index(key[1]), key[2]))
+
+
+def test_a_search_that_is_killed(world, gathered, tmp_path):
+    reference, paths = gathered
+    path_of = dict(zip(page_keys(reference), paths, strict=True))
+    assert len(path_of) == len(paths)
+    start = len(world.log)
+    kill_often([*SEARCH, '--data', tmp_path], world, IMPATIENT, 'search', .06, lambda before: {path_of[key] for key in page_keys(tmp_path)})
+    same(snapshot(tmp_path), snapshot(reference))
+    requests = visited(world, start)
+    assert set(requests) == set(paths) and len(requests) <= len(paths)+25
+    start = len(world.log)
+    assert birdclf(*SEARCH, '--data', tmp_path, world=world, command=IMPATIENT)[0] == 0 and not visited(world, start)
+
+
+def test_a_download_that_is_killed(world, gathered, tmp_path):
+    calm_one, killed = (work_found(gathered[0], tmp_path/name) for name in ('calm', 'killed'))
+    assert birdclf('download', '--data', calm_one, world=world)[0] == 0
+    path_of = {row.id: urlsplit(row.file_url).path for row in rows_of(killed, status='found')}
+    assert len(set(path_of.values())) == len(path_of) > 200
+    slow = {urlsplit(row.file_url).path for row in rows_of(calm_one, status='failed') if row.reason.startswith('HTTP 5')}
+
+    def look(before):
+        ended = {row.id for row in rows_of(killed) if row.status != 'found'} & path_of.keys()
+        on_disk = {path.stem.rpartition('-')[2] for path in (killed/'photos').glob('[!.]*/*')}
+        for path in (killed/'photos').glob('[!.]*/*'): open_photo(path, max_side=64)
+        done = {path_of[name] for name in ended | on_disk}
+        in_flight = {path.partition('?')[0] for path in visited(world, before)}-done-slow
+        assert len(in_flight) <= 3*4
+        return done | {f'{path}?hop=1' for path in done}
+
+    kill_often(['download', '--data', killed], world, COMMAND, 'download', .15, look)
+    same(snapshot(killed), snapshot(calm_one))
+    states = Counter(row.status for row in rows_of(killed))
+    assert states['downloaded'] > 150 and states['failed'] > 5 and not states['found']
+    assert not list((killed/'photos'/'.part').glob('*'))
+    start = len(world.log)
+    assert birdclf('download', '--data', killed, world=world)[0] == 0 and not visited(world, start)
+
+
+def test_what_others_left_in_the_folder_stays(tmp_path, plain_world):
+    manifest_of(tmp_path, [clean_url(plain_world, 0)])
+    strange = [tmp_path/'photos'/'Thumbs.db', tmp_path/'photos'/'mine'/'holiday.jpg', tmp_path/'photos'/'turdus-merula'/'notes-of-mine']
+    for path in strange: path.parent.mkdir(parents=True, exist_ok=True), path.write_text('mine', encoding='utf-8')
+    status, out, err = birdclf('download', '--data', tmp_path, world=plain_world)
+    assert (status, err) == (0, '') and '1 photographs' in out and all(path.read_text(encoding='utf-8') == 'mine' for path in strange)
+
+
+# Ctrl-C
+
+@pytest.mark.parametrize('seed', range(3))
+def test_ctrl_c_while_searching(world, gathered, tmp_path, seed):
+    before = len(world.log)
+    with started(*SEARCH, '--data', tmp_path, world=world, command=IMPATIENT) as process:
+        wait_for(lambda: len(world.lines.visits) > before+5)
+        time.sleep(Random(seed).uniform(0, .1))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 130 and 'Nothing is lost' in one_sentence(err.decode())
+    assert len(page_keys(tmp_path)) >= len(visited(world, before))-1
+    assert birdclf(*SEARCH, '--data', tmp_path, world=world, command=IMPATIENT)[0] == 0
+    same(snapshot(tmp_path), snapshot(gathered[0]))
+
+
+def test_ctrl_c_while_downloading(tmp_path):
+    "What is under way arrives and is kept; the second run fetches the rest, and nothing else"
+    with Replay([], latency=.05) as world:
+        manifest_of(tmp_path, [clean_url(world, n) for n in range(60)])
+        with started('download', '--data', tmp_path, world=world) as process:
+            wait_for(lambda: len(world.lines.visits) > 10)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+            assert process.returncode == 130 and 'Nothing is lost' in one_sentence(err.decode()) and 'left' in out.decode()
+        here = {row.file_url for row in rows_of(tmp_path, status='downloaded')}
+        assert 10 < len(here) < 60 and {f'http://127.0.0.1:{world.shelf.port}{path}' for path in visited(world)} == here
+        assert birdclf('download', '--data', tmp_path, world=world)[0] == 0
+        assert Counter(visited(world)) == Counter(urlsplit(row.file_url).path+'?'+urlsplit(row.file_url).query for row in rows_of(tmp_path))
+        assert {row.status for row in rows_of(tmp_path)} == {'downloaded'}
+
+
+def test_ctrl_c_does_not_wait_for_a_server_that_trickles(tmp_path, plain_world):
+    manifest_of(tmp_path, [plain_world.manner_url('trickle')])
+    with started('download', '--data', tmp_path, world=plain_world) as process:
+        wait_for(lambda: visited(plain_world))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=25)
+        assert process.returncode == 130 and 'Nothing is lost' in one_sentence(err.decode())
+    assert [row.status for row in rows_of(tmp_path)] == ['found']
+
+
+# A full disk
+
+@pytest.fixture
+def disk(tmp_path):
+    "A disk of a size: a function that mounts it, and called again makes it larger"
+    folder, mounted = tmp_path/'disk', []
+    if not hasattr(os, 'geteuid') or os.geteuid() or not shutil.which('mount'): pytest.skip('needs root, to mount a small disk')
+    folder.mkdir()
+
+    def sized(size):
+        how = f'remount,size={size}' if mounted else f'size={size}'
+        done = subprocess.run(['mount', '-t', 'tmpfs', '-o', how, 'tmpfs', folder], capture_output=True, timeout=20)
+        if done.returncode: pytest.skip(f'no small disk can be mounted here: {done.stderr.decode().strip()}')
+        mounted.append(size)
+        return folder
+
+    yield sized
+    if mounted: subprocess.run(['umount', '-l', folder], check=True, timeout=20)
+
+
+def sound(folder):
+    with sqlite3.connect(folder/'manifest.sqlite') as db: assert db.execute('PRAGMA integrity_check').fetchall() == [('ok',)]
+    db.close()
+
+
+@pytest.mark.parametrize('everything', [True, False])
+def test_a_download_onto_a_disk_that_fills_up(disk, tmp_path, everything):
+    "The disk with everything, or one with the photographs alone"
+    with Replay([]) as world:
+        folder = manifest_of(disk('2m') if everything else tmp_path/'data', [clean_url(world, n, size='original') for n in range(150)])
+        if not everything: (folder/'photos').symlink_to(disk('1m'))
+        status, out, err = birdclf('download', '--data', folder, world=world)
+        assert status == 1 and 'is full' in one_sentence(err)
+        assert not list((folder/'photos'/'.part').glob('*'))
+        files = list((folder/'photos').glob('[!.]*/*'))
+        for path in files: open_photo(path, max_side=64)
+        ids = {path.stem.rpartition('-')[2] for path in files}
+        disk('64m')
+        sound(folder)
+        rows = rows_of(folder)
+        here = [row for row in rows if row.status == 'downloaded']
+        assert len(rows) == 150 and {row.status for row in rows} <= {'found', 'downloaded'} and len(here) > 10 and {row.id for row in here} <= ids
+        assert all(sha256((folder/row.path).read_bytes()).hexdigest() == row.sha256 for row in here)
+        start = len(world.log)
+        assert birdclf('download', '--data', folder, world=world)[0] == 0
+        assert len(visited(world, start)) == 150-len(ids) and {row.status for row in rows_of(folder)} == {'downloaded'}
+        sound(folder)
+
+
+def test_a_manifest_on_a_disk_that_fills_up(world, gathered, disk):
+    folder, start = disk('900k'), len(world.log)
+    status, out, err = birdclf(*SEARCH, '--data', folder, world=world, command=IMPATIENT)
+    assert status == 1 and 'is full' in one_sentence(err)
+    pages = len(visited(world, start))
+    assert 5 < pages < len(gathered[1])
+    disk('64m')
+    sound(folder)
+    assert len(page_keys(folder)) >= pages-1
+    assert birdclf(*SEARCH, '--data', folder, world=world, command=IMPATIENT)[0] == 0
+    same(snapshot(folder), snapshot(gathered[0]))
+
+
+@pytest.mark.parametrize('size', ['16k', '64k'])
+def test_no_room_even_to_begin(world, disk, size):
+    folder = disk(size)
+    status, out, err = birdclf(*SEARCH, '--data', folder, world=world, command=IMPATIENT)
+    assert status == 1 and 'is full' in one_sentence(err)
+
+
+def test_an_export_onto_a_disk_that_fills_up(disk, tmp_path):
+    paint_folder(tmp_path/'painted', n=6, size=(240, 180))
+    papers(tmp_path/'painted')
+    assert birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[0] == 0
+    folder = disk('40k')/'exported'
+    status, out, err = birdclf('export', folder, '--data', tmp_path/'data')
+    assert status == 1 and 'is full' in one_sentence(err)
+    for path in folder.rglob('*.jpg'): open_photo(path, max_side=64)
+    disk('64m')
+    assert birdclf('export', folder, '--data', tmp_path/'data')[0] == 0 and not list(folder.rglob('*.part')) and len(list(folder.rglob('*.jpg'))) == 18
+
+
+# Bad manners
+
+EXPECTED = {  # Manner: status, reason, and how often it is asked when two tries are allowed
+    'missing': ('failed', 'HTTP 404', 1), 'gone': ('failed', 'HTTP 410', 1), 'forbidden': ('failed', 'HTTP 403', 1), 'broken': ('failed', 'HTTP 500', 2),
+    'busy-seconds': ('downloaded', '', 2), 'busy-date': ('downloaded', '', 2), 'broken-once': ('downloaded', '', 2), 'overloaded-once': ('downloaded', '', 2),
+    'slow-loris': ('failed', 'too slow: not complete', 2), 'trickle': ('failed', 'too slow: not complete', 2),
+    'endless': ('failed', 'too large: more than 25 MB', 1), 'huge': ('failed', 'too large: more than 25 MB', 1),
+    'wrong-length-long': ('failed', 'cut short', 2), 'wrong-length-short': ('failed', 'not a photograph', 1), 'half': ('failed', 'not a photograph', 1),
+    'html': ('failed', 'not a photograph', 1), 'text': ('failed', 'not a photograph', 1), 'empty': ('failed', 'not a photograph: empty', 1),
+    'closes': ('failed', 'cut short', 2), 'bad-status': ('failed', 'cut short', 2),
+    'gzip-bomb': ('failed', 'not a photograph', 1),
+    'png-as-jpeg': ('downloaded', '', 1), 'gif': ('downloaded', '', 1), 'webp': ('downloaded', '', 1), 'dotdot': ('downloaded', '', 1),
+    'near': ('downloaded', '', 2), 'far': ('failed', 'too many redirects', 6), 'loop': ('failed', 'too many redirects', 6),
+    'to-file': ('failed', 'not a web address: file:', 1), 'to-metadata': ('failed', 'not a public address: 169.254.169.254', 1),
+    'to-nowhere': ('failed', 'host not found', 1), 'to-loopback': ('downloaded', '', 1)}
+
+
+@pytest.fixture(scope='module')
+def met(tmp_path_factory):
+    "All manners at once, each at an address of its own: the rows, the visits, the folder"
+    folder = tmp_path_factory.mktemp('met')/'inner'
+    addresses = {name: f'127.0.0.{n+2}' for n, name in enumerate(EXPECTED)}
+    with Replay([], addresses=('127.0.0.1', *addresses.values())) as replay:
+        manifest_of(folder, [replay.manner_url(name, address) for name, address in addresses.items()])
+        report, rows = fetched(folder, seconds=3, silence=1.5, tries=2)
+        visits = {name: [visit for visit in replay.log if visit.address == address] for name, address in addresses.items()}
+    return dict(zip(EXPECTED, rows, strict=True)), visits, folder, report
+
+
+@pytest.mark.parametrize('manner', EXPECTED)
+def test_bad_manners(met, manner):
+    rows, visits, folder, _ = met
+    row, (status, reason, times) = rows[manner], EXPECTED[manner]
+    assert (row.status, row.reason[:len(reason)], len(visits[manner])) == (status, reason, times)
+    assert bool(row.reason) == (status == 'failed') and len(row.reason) < 80
+    assert list(folder.rglob(f'*{row.id}*')) == ([folder/row.path] if status == 'downloaded' else [])
+    if status == 'downloaded':
+        data = (folder/row.path).read_bytes()
+        assert (len(data), sha256(data).hexdigest()) == (row.bytes, row.sha256) and open_photo(folder/row.path).format == row.format
+
+
+def test_every_manner_is_tested_here(met):
+    assert MANNERS.keys()-EXPECTED.keys() == {'gzip'} and met[3].left == 0 and not met[3].parked
+    assert met[3].photographs+met[3].failures.total() == len(EXPECTED)
+
+
+@pytest.mark.parametrize('manner, least', [('busy-seconds', 1), ('busy-date', .9), ('overloaded-once', 1), ('broken-once', .4)])
+def test_a_server_is_left_alone_as_long_as_it_asked(met, manner, least):
+    first, second = met[1][manner]
+    assert (first.status, second.status) == (dict(overloaded=503, broken=500).get(manner.split('-')[0], 429), 200) and least <= second.time-first.time < least+3
+
+
+def test_too_much_is_not_read(met):
+    "Of 200 MB, and of what has no end, nothing like all is taken"
+    assert not any(visit.finished for name in ('huge', 'endless', 'trickle', 'slow-loris') for visit in met[1][name])
+
+
+def test_no_name_leads_out_of_the_folder(met):
+    assert not [path for path in met[2].parent.rglob('*') if 'escape' in path.name] and {path.name for path in met[2].parent.iterdir()} == {'inner'}
+
+
+def test_the_file_names_tell_what_is_inside(met):
+    assert {name: Path(met[0][name].path).suffix for name in ('png-as-jpeg', 'gif', 'webp', 'near')} == {'png-as-jpeg': '.png', 'gif': '.gif', 'webp': '.webp', 'near': '.jpg'}
+
+
+def test_a_compressed_photograph_that_nobody_asked_for(tmp_path, plain_world):
+    "The answer to 'identity' was gzip all the same: kept unpacked, or refused, but nothing in between"
+    manifest_of(tmp_path, [plain_world.manner_url('gzip')])
+    report, (row,) = fetched(tmp_path)
+    assert row.status == 'failed' and row.reason.startswith('not a photograph') or open_photo(tmp_path/row.path).format == 'JPEG'
+
+
+def test_only_what_is_public_is_visited(tmp_path):
+    "Redirects and rows that lead to this machine or to a cloud's secrets end before a connection is made"
+    with Replay([], addresses=('127.0.0.1', '127.0.0.3')) as world:
+        names = ['to-loopback', 'to-metadata', 'to-file', 'near']
+        manifest_of(tmp_path, [*(world.manner_url(name, '127.0.0.3') for name in names), clean_url(world, 0), f'http://localhost:{world.shelf.port}/x.jpg',
+                               f'http://[::ffff:127.0.0.1]:{world.shelf.port}/x.jpg', f'http://2130706433:{world.shelf.port}/x.jpg', 'file:///etc/hostname'])
+        report, rows = fetched(tmp_path, trusted=('127.0.0.3/32',))
+        reasons = [row.reason.partition(': ')[0] for row in rows]
+        assert reasons[:3] == ['not a public address', 'not a public address', 'not a web address'] and rows[3].status == 'downloaded'
+        assert reasons[4:8] == ['not a public address']*4
+        assert {visit.address for visit in world.log} == {'127.0.0.3'} and report.photographs == 1
+
+
+@pytest.mark.parametrize('url', ['', 'file:///etc/hostname', 'http:///x.jpg', 'http://[bad/x.jpg', 'nonsense', 'http://127.0.0.1:99999/x.jpg', 'http://a b/x.jpg', f"http://{'a'*300}.org/x.jpg"])
+def test_an_address_that_is_none_fails_with_a_reason(tmp_path, url):
+    "No row stays 'found' for ever"
+    report, (row,) = fetched(manifest_of(tmp_path, [url]))
+    assert row.status == 'failed' and row.reason and 'unexpected' not in row.reason and report.left == 0
+
+
+def test_an_hour_is_too_long(tmp_path, monkeypatch, plain_world):
+    "The host is parked, its rows stay, the next run remembers without a request; other hosts go on"
+    monkeypatch.setitem(MANNERS, 'busy-hour', lambda wish: plain('Not now.', 429, **{'Retry-After': '3600'}))
+    urls = [f"{plain_world.manner_url('busy-hour', '127.0.0.2')}?{n}" for n in range(40)]
+    manifest_of(tmp_path, [*urls, clean_url(plain_world, 0)])
+    status, out, err = birdclf('download', '--data', tmp_path, world=plain_world)
+    assert (status, err) == (1, '') and '127.0.0.2 wants to be left alone (HTTP 429). Again after' in out and '40 left' in out
+    rows = rows_of(tmp_path)
+    assert Counter(row.status for row in rows) == dict(found=40, downloaded=1) and not any(row.reason for row in rows)
+    assert len([visit for visit in plain_world.log if visit.address == '127.0.0.2']) <= 4
+    start = len(plain_world.log)
+    status, out, err = birdclf('download', '--data', tmp_path, world=plain_world)
+    assert (status, visited(plain_world, start)) == (1, []) and 'wants to be left alone' in out
+    with Manifest(tmp_path, write=True) as manifest:
+        assert 3500 < manifest.paused('host 127.0.0.2')[0]-time.time() <= 3600
+        manifest.pause('host 127.0.0.2', time.time()-1, 'HTTP 429')
+    monkeypatch.setitem(MANNERS, 'busy-hour', lambda wish: wish.picture())
+    assert birdclf('download', '--data', tmp_path, world=plain_world)[0] == 0 and {row.status for row in rows_of(tmp_path)} == {'downloaded'}
+
+
+def test_a_server_that_says_nothing(tmp_path):
+    with socket.create_server(('127.0.0.9', 0)) as silent:
+        manifest_of(tmp_path, [f'http://127.0.0.9:{silent.getsockname()[1]}/x.jpg'])
+        report, (row,) = fetched(tmp_path, silence=.3, tries=2)
+    assert (row.status, row.reason) == ('failed', 'too slow: silence')
+
+
+JPEG_HEAD = b'HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n'
+
+
+@pytest.mark.parametrize('start', [b'HTTP/1.1 200 O', JPEG_HEAD+b'X-Patience: ', JPEG_HEAD+b'\r\n', JPEG_HEAD+b'Content-Length: 100000\r\n\r\n',
+                                   JPEG_HEAD+b'Connection: close\r\nContent-Length: 100000\r\n\r\n'])
+def test_what_lasts_too_long_is_too_slow_wherever_it_is_cut(tmp_path, start):
+    "In the first line, in a header, in a body without a length: half an answer is never taken for a whole one, and is worth another try"
+    started_at = time.monotonic()
+    with socket.create_server(('127.0.0.9', 0)) as server:
+        def trickle():
+            line, _ = server.accept()
+            with line:
+                try:
+                    line.recv(10_000), line.sendall(start)
+                    for _ in range(80): line.sendall(b'z'), time.sleep(.05)
+                except OSError as e: hung_up.append(e)
+
+        hung_up, thread = [], threading.Thread(target=trickle, daemon=True)
+        thread.start()
+        report, (row,) = fetched(manifest_of(tmp_path, [f'http://127.0.0.9:{server.getsockname()[1]}/x.jpg']), seconds=.7, tries=1)
+        elapsed = time.monotonic()-started_at
+        thread.join(20)
+    assert (row.status, row.reason.partition(' within')[0]) == ('failed', 'too slow: not complete') and hung_up and elapsed < 3
+
+
+def closed_port(address):
+    with socket.create_server((address, 0)) as server: return server.getsockname()[1]
+
+
+def tomorrow(folder, host):
+    "Forget until when `host` wanted to be left alone, but not why"
+    with Manifest(folder, write=True) as manifest: manifest.pause(f'host {host}', time.time()-1, manifest.paused(f'host {host}')[1])
+
+
+def test_nobody_there(tmp_path):
+    "200 rows of a host that does not answer are given up quickly: until another day, and if nobody answers then, for good; --retry asks for them again"
+    port = closed_port('127.0.0.8')
+    manifest_of(tmp_path, [f'http://127.0.0.8:{port}/photos/inat/0/small.jpg?{n}' for n in range(200)])
+    with Replay([]) as world:
+        started_at = time.monotonic()
+        status, out, err = birdclf('download', '--data', tmp_path, world=world)
+        assert time.monotonic()-started_at < 10 and (status, err) == (1, '') and '127.0.0.8' in out and 'host does not answer' in out
+        left = len(rows_of(tmp_path, status='found'))
+        assert left > 180 and f'{left} left' in out
+        assert birdclf('download', '--data', tmp_path, world=world)[0] == 1 and len(rows_of(tmp_path, status='found')) == left
+        tomorrow(tmp_path, '127.0.0.8')
+        started_at = time.monotonic()
+        status, out, err = birdclf('download', '--data', tmp_path, world=world)
+        assert time.monotonic()-started_at < 10 and (status, err) == (0, '')
+        reasons = Counter(row.reason for row in rows_of(tmp_path, status='failed'))
+        assert reasons['host does not answer'] > 150 and set(reasons) <= {'host does not answer', 'no connection'} and reasons.total() == 200
+        assert '0 photographs, 0.0 MB' in birdclf('download', '--data', tmp_path, world=world)[1] and len(rows_of(tmp_path, status='failed')) == 200
+        with Replay([], addresses=('127.0.0.8',), port=port) as late:
+            status, out, err = birdclf('download', '--retry', '--data', tmp_path, world=world)
+            assert (status, err) == (0, '') and '200 photographs are tried again' in out and len(set(visited(late))) == 200 == len(visited(late))
+    assert {row.status for row in rows_of(tmp_path)} == {'downloaded'}
+
+
+def test_a_host_without_a_number(tmp_path):
+    manifest_of(tmp_path, [f'http://no-such-host.invalid/{n}.jpg' for n in range(40)])
+    report, rows = fetched(tmp_path)
+    assert report.left > 20 and 'no-such-host.invalid' in report.parked
+    tomorrow(tmp_path, 'no-such-host.invalid')
+    report, rows = fetched(tmp_path)
+    assert {row.status for row in rows} == {'failed'} and Counter(row.reason.partition(':')[0] for row in rows)['host not found'] >= 4
+    with Manifest(tmp_path, write=True) as manifest: assert reopen(manifest) == 40
+
+
+def test_what_cannot_get_better_is_not_reopened(tmp_path, plain_world):
+    names = ['missing', 'gone', 'html', 'loop', 'to-file', 'broken']
+    report, rows = fetched(manifest_of(tmp_path, [plain_world.manner_url(name) for name in names]), tries=1)
+    with Manifest(tmp_path, write=True) as manifest: assert reopen(manifest) == 1 and [row.file_url for row in manifest.rows(status='found')] == [plain_world.manner_url('broken')]
+
+
+def test_a_certificate_that_nobody_vouches_for(tmp_path):
+    if not shutil.which('openssl'): pytest.skip('needs openssl, to make a certificate')
+    made = subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', tmp_path/'key', '-out', tmp_path/'cert', '-days', '2', '-subj', '/CN=127.0.0.7',
+                           '-addext', 'subjectAltName=IP:127.0.0.7'], capture_output=True, timeout=60)
+    assert made.returncode == 0, made.stderr.decode()
+    asked = []
+
+    class Desk(BaseHTTPRequestHandler):
+        def do_GET(self): asked.append(self.path), self.send_error(404)
+
+    server = HTTPServer(('127.0.0.7', 0), Desk)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path/'cert', tmp_path/'key')
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=True)
+    server.handle_error = lambda *_: None
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try: report, (row,) = fetched(manifest_of(tmp_path/'data', [f'https://127.0.0.7:{server.server_port}/x.jpg']))
+    finally: server.shutdown(), server.server_close(), thread.join(10)
+    assert (row.status, row.reason.partition(':')[0], asked) == ('failed', 'no secure connection', [])
+
+
+def png_bomb(side=60_000):
+    "A PNG that claims to be, and is, a huge black square"
+    def chunk(kind, data): return struct.pack('>I', len(data))+kind+data+struct.pack('>I', zlib.crc32(kind+data))
+    packer = zlib.compressobj(9)
+    line = bytes(1+side//8)
+    data = b''.join(packer.compress(line*100) for _ in range(side//100))+packer.flush()
+    return b'\x89PNG\r\n\x1a\n'+chunk(b'IHDR', struct.pack('>IIBBBBB', side, side, 1, 0, 0, 0, 0))+chunk(b'IDAT', data)+chunk(b'IEND', b'')
+
+
+@pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='needs /proc')
+def test_bombs_do_not_go_off(tmp_path):
+    "3.6 gigapixels in a small file, and 100 MB in 100 KB: refused, in little memory"
+    (tmp_path/'bombs').mkdir(), (tmp_path/'bombs'/'bomb.png').write_bytes(png_bomb())
+    with Replay([], photos=tmp_path/'bombs') as bombs:
+        manifest_of(tmp_path/'data', [clean_url(bombs, 0), bombs.manner_url('gzip-bomb')])
+        status, out, err = birdclf('download', '--data', tmp_path/'data', world=bombs, command=MEASURED)
+    assert (status, err) == (0, '') and int(out.split()[-1])/1024 < 150
+    first, second = rows_of(tmp_path/'data')
+    assert (first.status, first.reason) == ('failed', 'not a photograph: too many pixels') and second.status == 'failed'
+    assert not [path for path in (tmp_path/'data'/'photos').rglob('*') if path.is_file()]
+
+
+@pytest.mark.parametrize('status, headers, words', [(429, {'Retry-After': '7200'}, 'HTTP 429'), (403, {}, 'HTTP 403'), (503, {'Retry-After': '7200'}, 'HTTP 503')])
+def test_a_source_that_turns_us_away(tmp_path, status, headers, words):
+    "Said in a sentence; if it asked for time, the next run leaves it alone; other sources go on"
+    with Replay(catalogue(SpeciesList(BIRDS[:1]), 6)) as world:
+        world.fail_next('inat', status, headers=headers)
+        arguments = ['search', '--bird', BIRDS[0].german, '--source', 'inat,gbif', '--data', tmp_path]
+        ended, out, err = birdclf(*arguments, world=world, command=IMPATIENT)
+        assert ended == 1 and f'inat stopped: ' in out and words in out and 'Traceback' not in err
+        assert any('/gbif/' in path for path in visited(world)) and len([path for path in visited(world) if '/inat/' in path]) == 1
+        if not headers: return
+        start = len(world.log)
+        assert birdclf(*arguments, world=world, command=IMPATIENT)[0] == 1 and not visited(world, start)
+
+
+# The manifest
+
+def test_a_manifest_that_an_older_version_made(tmp_path):
+    "Brought up to date by whoever opens it first; nothing in it changes"
+    rows = [photo_row(f'http://127.0.0.1/{n}.jpg', n, identity=f'inat:{n}', retrieved_at='2026-01-01T00:00:00Z', decision='keep' if n==1 else '') for n in range(3)]
+    for write in (True, False):
+        folder = tmp_path/str(write)
+        folder.mkdir()
+        db = sqlite3.connect(folder/'manifest.sqlite')
+        for statement in SCHEMA[0]: db.execute(statement)
+        for row in rows: db.execute(INSERT, [row.id, '127.0.0.1', *(getattr(row, name) for name in COLUMNS)])
+        db.execute("INSERT INTO history(photo, at, event) VALUES (?, '2026-01-01T00:00:00Z', 'found')", (rows[0].id,))
+        db.execute(f'PRAGMA application_id={OURS}'), db.execute('PRAGMA user_version=1')
+        db.commit(), db.close()
+        with Manifest(folder, write=write) as manifest:
+            assert list(manifest.rows()) == rows and manifest.history(rows[0].id) == [('2026-01-01T00:00:00Z', 'found', '')]
+            assert (manifest.note('want'), manifest.paused('inat'), manifest.last_page('inat', 'Turdus merula', '')) == ('', (0, ''), None)
+            if not write: pytest.raises(ManifestError, manifest.note, 'want', '5')
+        db = sqlite3.connect(folder/'manifest.sqlite')
+        assert db.execute('PRAGMA user_version').fetchone()[0] == len(SCHEMA) > 1
+        db.close()
+        with Manifest(folder, write=True) as manifest: assert manifest.note('want', '5') == '5' and list(manifest.rows()) == rows
+
+
+def newer(path):
+    db = sqlite3.connect(path)
+    db.execute('CREATE TABLE photos(x)'), db.execute(f'PRAGMA application_id={OURS}'), db.execute(f'PRAGMA user_version={len(SCHEMA)+1}')
+    db.commit(), db.close()
+
+
+def another(path):
+    db = sqlite3.connect(path)
+    db.execute('CREATE TABLE bookmarks(x)')
+    db.commit(), db.close()
+
+
+@pytest.mark.parametrize('make, words', [(newer, 'newer birdclf'), (another, 'another program'), (lambda path: path.write_text('a diary, and no database at all\n'*50), 'is not a manifest'),
+                                         (lambda path: path.write_bytes(b'SQLite format 3\0'+b'\xff'*5000), 'manifest.sqlite')])
+def test_what_is_no_manifest_of_ours_is_refused_and_left_alone(tmp_path, make, words):
+    make(tmp_path/'manifest.sqlite')
+    before = (tmp_path/'manifest.sqlite').read_bytes()
+    with Replay([]) as world:
+        for arguments in (['status'], ['download'], ['search', '--bird', 'Amsel'], ['search', '--plan'], ['export', tmp_path/'out']):
+            status, out, err = birdclf(*arguments, '--data', tmp_path, world=world)
+            assert status == 2 and words in one_sentence(err)
+        assert not world.log and (tmp_path/'manifest.sqlite').read_bytes() == before
+
+
+def test_one_writes_and_others_read(tmp_path, plain_world):
+    manifest_of(tmp_path, [clean_url(plain_world, n) for n in range(3)])
+    with Manifest(tmp_path, write=True) as manifest:
+        status, out, err = birdclf('download', '--data', tmp_path, world=plain_world)
+        assert (status, out) == (2, '') and 'Another birdclf is writing' in one_sentence(err) and not plain_world.log
+        with pytest.raises(ManifestError, match='Another birdclf'): Manifest(tmp_path, write=True)
+        status, out, err = birdclf('status', '--data', tmp_path)
+        assert (status, err) == (0, '') and '3 found' in ' '.join(out.split())
+        with Manifest(tmp_path) as reader:
+            manifest.add([photo_row('http://127.0.0.1/x.jpg', 99)])
+            assert reader.count() == {'': 4}
+    assert birdclf('download', '--data', tmp_path, world=plain_world)[0] in (0, 1) and len(visited(plain_world)) >= 3
+
+
+def test_a_reader_sees_the_last_complete_state(tmp_path):
+    "Also while rows are being added; and if adding them ends in an error, they were never there"
+    seen = []
+
+    def coming(end=False):
+        for n in range(5):
+            yield photo_row('http://127.0.0.1/x.jpg', 10*len(seen)+n)
+            with Manifest(tmp_path) as reader: seen.append(reader.count().get('', 0))
+        if end: raise RuntimeError('the source broke')
+
+    with Manifest(tmp_path, write=True) as manifest:
+        assert manifest.add(coming()).new == 5 and seen == [0]*5
+        with pytest.raises(RuntimeError): manifest.add(coming(end=True))
+        assert seen == [0]*5+[5]*5 and manifest.count() == {'': 5}
+        with pytest.raises(ManifestError): manifest.update([replace(next(manifest.rows()), status='failed', reason='x'), photo_row('http://127.0.0.1/x.jpg', 12345)])
+        assert manifest.count('status') == {'found': 5}
+
+
+def random_row(rng):
+    source, number = rng.choice(['inat', 'gbif', 'commons']), str(rng.randrange(12))
+    known_elsewhere = rng.choice(['', '', f'inat:{rng.randrange(12)}']) if source != 'inat' else ''
+    return Row(rng.choice(['Turdus merula', 'Pica pica']), source, number, known_elsewhere, file_url=f'http://127.0.0.1/{source}/{number}.jpg', retrieved_at='2026-01-01T00:00:00Z',
+               title=rng.choice(['', "O'Reilly", 'Ж\n\x01"', 'a'*500]))
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_any_sequence_of_changes(tmp_path, seed):
+    "Against a list of rows in plain Python"
+    rng, model, events = Random(seed), [], Counter()
+    manifest = Manifest(tmp_path, write=True)
+    for step in range(120):
+        deed = rng.choice(['add', 'add', 'update', 'update', 'decide', 'decide', 'reopen', 'break'])
+        some = rng.sample(model, min(len(model), rng.randint(0, 4)))
+        if deed == 'add':
+            rows, expected = [random_row(rng) for _ in range(rng.randrange(5))], Counter()
+            for row in rows:
+                full = replace(row, identity=row.identity or f'{row.source}:{row.source_id}')
+                known = sorted((old for old in model if old.id == full.id or old.identity == full.identity), key=lambda old: old.id != full.id)
+                twin = next((old for old in known if old.status != 'refused'), None)
+                sources = [twin.source] if twin else [old.source for old in known]
+                kind = 'new' if not known else 'again' if row.source in sources else 'elsewhere'
+                expected[kind] += 1
+                if twin: events[twin.id] += kind == 'elsewhere' or twin.species != row.species
+                else: # It takes the place of those that were refused, and their history
+                    for old in known: model.remove(old)
+                    events[full.id] += 1+sum(events.pop(old.id) for old in known if old.id != full.id)
+                    model.append(full)
+            assert manifest.add(rows)._asdict() == {kind: expected[kind] for kind in ('new', 'again', 'elsewhere')}
+        elif deed == 'update':
+            changed = [replace(row, status=rng.choice([status for status in STATUSES if status != 'refused' or not row.decided_by]), reason=rng.choice(['', 'HTTP 404']), score=rng.choice([None, .25]), bytes=rng.choice([None, 2**40]),
+                               decision='drop', label='Pica pica', decided_by='a program', decided_at='never') for row in some]
+            manifest.update(changed)
+            for before, after in zip(some, changed):
+                model[model.index(before)] = replace(after, **{name: getattr(before, name) for name in DECISION})
+                events[after.id] += (before.status, before.reason) != (after.status, after.reason)
+        elif deed == 'decide' and some and some[0].status != 'refused':
+            decision = rng.choice(['keep', 'drop', 'relabel', ''])
+            manifest.decide(some[0].id, decision, 'Anna', 'Pica pica' if decision == 'relabel' else '')
+            at = next(manifest.rows(id=some[0].id)).decided_at
+            assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ', at)
+            model[model.index(some[0])] = replace(some[0], decision=decision, label='Pica pica' if decision == 'relabel' else '', decided_by='Anna', decided_at=at)
+            events[some[0].id] += 1
+        elif deed == 'reopen':
+            manifest.close()
+            manifest = Manifest(tmp_path, write=True)
+        elif deed == 'break':
+            with pytest.raises(ManifestError): manifest.update([*(replace(row, status='rejected', reason='no') for row in some), photo_row('', 999)])
+        assert list(manifest.rows()) == model
+        chosen = rng.choice(list(STATUSES))
+        assert list(manifest.rows(status=chosen, species='Pica pica')) == [row for row in model if (row.status, row.species) == (chosen, 'Pica pica')]
+    assert {row.id: len(manifest.history(row.id)) for row in model} == {row.id: events[row.id] for row in model}
+    assert manifest.count('status', 'source') == Counter((row.status, row.source) for row in model) and len(model) > 20
+    manifest.close()
+
+
+def test_a_decision_about_a_refused_photograph_stays_when_it_is_found_again(tmp_path):
+    "Under a better licence, or by another source"
+    with Manifest(tmp_path, write=True) as manifest:
+        refused = [photo_row('http://127.0.0.1/x.jpg', n, status='refused', reason='licence unknown') for n in range(2)]
+        manifest.add(refused)
+        for row in refused: manifest.decide(row.id, 'drop', 'Anna')
+        manifest.add([photo_row('http://127.0.0.1/x.jpg', 0), replace(photo_row('http://127.0.0.1/y.jpg', 7), source='gbif', identity='inat:1')])
+        assert [(row.decision, row.decided_by) for row in manifest.rows()] == [('drop', 'Anna')]*2
+
+
+def test_a_decision_stays(world, gathered, tmp_path):
+    "Through a download, a second search, and programs that think otherwise"
+    folder = work_found(gathered[0], tmp_path/'data')
+    with Manifest(folder, write=True) as manifest:
+        keep, drop, relabel = list(manifest.rows(status='found'))[:3]
+        manifest.decide(keep.id, 'keep', 'Anna'), manifest.decide(drop.id, 'drop', 'Anna'), manifest.decide(relabel.id, 'relabel', 'Anna', 'Pica pica')
+        manifest.update([replace(row, decision='', label='', decided_by='', decided_at='', score=1.) for row in (keep, drop, relabel)])
+        for row in manifest.rows(): manifest.update([replace(row, status='refused', reason='to keep the test short')]) if row.id not in (keep.id, drop.id, relabel.id) else None
+        decided = [tuple(getattr(row, name) for name in DECISION) for row in manifest.rows(id=(keep.id, drop.id, relabel.id))]
+        assert [(row[0], row[1], row[2]) for row in decided] == [('keep', '', 'Anna'), ('drop', '', 'Anna'), ('relabel', 'Pica pica', 'Anna')]
+    assert birdclf('download', '--data', folder, world=world)[0] == 0
+    assert birdclf(*SEARCH, '--allow-nc', '--data', folder, world=world, command=IMPATIENT)[0] == 0
+    rows = rows_of(folder, id=(keep.id, drop.id, relabel.id))
+    assert [tuple(getattr(row, name) for name in DECISION) for row in rows] == decided and {row.status for row in rows} <= {'downloaded', 'failed'} and {row.score for row in rows} == {1.}
+    assert rows[2].bird == 'Pica pica'
+
+
+# Folders
+
+def papers(folder):
+    "Give the photographs in `folder` their papers"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*.jpg'))
+    with open(folder/'metadata.csv', 'w', encoding='utf-8', newline='') as file:
+        table = csv.writer(file)
+        table.writerow(['path', 'license', 'license_version', 'creator', 'page_url', 'title', 'source'])
+        for n, path in enumerate(files):
+            table.writerow([path, ('by', 'by-sa', 'cc0')[n%3], ('4.0', '2.0', '1.0')[n%3], f'Željko "{n}", O\'Reilly', f'https://example.org/{n}', f'Bird, no. {n}', f'person {n}'])
+    return files
+
+
+PAPERS = 'license', 'license_version', 'license_url', 'creator', 'page_url', 'title'
+
+
+def test_a_folder_goes_out_and_comes_back_with_its_papers(tmp_path):
+    painted = tmp_path/'painted'
+    paint_folder(painted, n=4, size=(80, 64))
+    papers(painted)
+    status, out, err = birdclf('import', painted, '--data', tmp_path/'a')
+    assert (status, err) == (0, '') and '12 photographs' in out
+    assert '0 photographs' in birdclf('import', painted, '--data', tmp_path/'a')[1]
+    with Manifest(tmp_path/'a', write=True) as manifest: manifest.decide(next(manifest.rows()).id, 'drop', 'Anna')
+    status, out, err = birdclf('export', tmp_path/'exported', '--data', tmp_path/'a')
+    assert (status, err) == (0, '') and '11 photographs' in out and '1 are left out' in out
+    assert {path.name for path in (tmp_path/'exported').iterdir()} == {'Amsel', 'Blaumeise', 'Rotkehlchen', 'metadata.csv', 'ATTRIBUTION.md'}
+    credits = (tmp_path/'exported'/'ATTRIBUTION.md').read_text(encoding='utf-8')
+    assert credits.count('https://example.org/') == 11 == credits.count('by Željko') and '<https://creativecommons.org/licenses/by-sa/2.0/>' in credits
+    assert birdclf('import', tmp_path/'exported', '--data', tmp_path/'b')[0] == 0
+    mine, theirs = ({row.sha256: (row.species, *(getattr(row, name) for name in PAPERS)) for row in rows_of(tmp_path/name, status='downloaded')} for name in 'ab')
+    assert len(mine) == 12 and len(theirs) == 11 and theirs.items() <= mine.items() and all(all(row) for row in theirs.values())
+    before = {path: path.read_bytes() for path in (tmp_path/'exported').rglob('*') if path.is_file()}
+    assert birdclf('export', tmp_path/'exported', '--data', tmp_path/'a')[0] == 0
+    assert {path: path.read_bytes() for path in (tmp_path/'exported').rglob('*') if path.is_file()} == before
+    with Manifest(tmp_path/'a', write=True) as manifest: manifest.decide(list(manifest.rows())[1].id, 'drop', 'Anna')
+    assert birdclf('export', tmp_path/'exported', '--data', tmp_path/'a')[0] == 0 and len(list((tmp_path/'exported').rglob('*.jpg'))) == 10
+
+
+def test_a_folder_without_papers_is_taken_up_and_not_passed_on(tmp_path):
+    paint_folder(tmp_path/'painted', n=3, size=(80, 64))
+    status, out, err = birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and '9 photographs' in out and Counter(row.status for row in rows_of(tmp_path/'data')) == dict(downloaded=9)
+    status, out, err = birdclf('export', tmp_path/'out', '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and '0 photographs' in out and '9 are left out' in out and not list((tmp_path/'out').rglob('*.jpg'))
+
+
+def test_a_folder_by_one_photographer_is_taken_up_whole(tmp_path):
+    paint_folder(tmp_path/'painted', ['Amsel'], n=25, size=(80, 64))
+    lines = ''.join(f'Amsel/{n}.jpg,by,4.0,Anna,Anna\n' for n in range(25))
+    (tmp_path/'painted'/'metadata.csv').write_text('path,license,license_version,creator,source\n'+lines, encoding='utf-8')
+    assert birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[0] == 0
+    assert Counter(row.status for row in rows_of(tmp_path/'data')) == dict(downloaded=25)
+
+
+@pytest.mark.parametrize('make, words', [(lambda folder: None, 'is not a folder'), (lambda folder: folder.mkdir(), 'holds no folders'), (lambda folder: (folder/'Dodo').mkdir(parents=True), 'Dodo')])
+def test_a_folder_that_cannot_be_imported(tmp_path, make, words):
+    make(tmp_path/'folder')
+    status, out, err = birdclf('import', tmp_path/'folder', '--data', tmp_path/'data')
+    assert (status, out) == (2, '') and words in one_sentence(err) and not (tmp_path/'data').exists()
+
+
+def test_an_export_does_not_write_among_other_things(tmp_path):
+    manifest_of(tmp_path/'data', [])
+    (tmp_path/'mine').mkdir(), (tmp_path/'mine'/'diary.txt').touch()
+    status, out, err = birdclf('export', tmp_path/'mine', '--data', tmp_path/'data')
+    assert (status, out) == (2, '') and 'was not exported from here' in one_sentence(err)
+
+
+# Politeness
+
+def test_connections_to_one_host(tmp_path, monkeypatch):
+    addresses = [f'127.0.0.{n}' for n in range(2, 18)]
+    monkeypatch.setattr(downloading, 'HOSTS', {'127.0.0.2': HostLimits(1), '127.0.0.3': HostLimits(2)})
+    with Replay([], addresses=tuple(addresses), latency=.03) as world:
+        manifest_of(tmp_path, [clean_url(world, n, address) for n in range(16) for address in addresses])
+        report, rows = fetched(tmp_path, silence=20)
+        most = {address: world.connections(address) for address in addresses}
+    assert report.photographs == 256 and (most['127.0.0.2'], most['127.0.0.3']) == (1, 2)
+    assert max(most.values()) == 4 and len(set(visited(world))) == 16 and len(world.log) == 256
+
+
+def test_bytes_in_an_hour(tmp_path, monkeypatch):
+    "No more than the window, and what was under way when it was full; also after a restart; and an hour later it goes on"
+    with Replay([], latency=.02) as world:
+        manifest_of(tmp_path, [clean_url(world, n, size='original') for n in range(60)])
+        report, rows = fetched(manifest_of(tmp_path/'one', [clean_url(world, 'one', size='original')]))
+        size, start = rows[0].bytes, len(world.log)
+        monkeypatch.setattr(downloading, 'HOSTS', {'127.0.0.1': HostLimits(3, ((10*size, 3600.),))})
+
+        def for_a_while(seconds, **options):
+            with Manifest(tmp_path, write=True) as manifest:
+                one = Downloader(manifest, careful_web(CONTACT, **TRUSTED), **options)
+                timer = threading.Timer(seconds, one._interrupted)
+                timer.start()
+                try: return one.run(bar=quiet)
+                finally: timer.cancel()
+
+        report = for_a_while(2.5)
+        assert 10 <= report.photographs <= 12 and report.left == 60-report.photographs and report.stopped | bool(report.parked)
+        assert len(visited(world, start)) == report.photographs
+        assert for_a_while(1).photographs == 0 and len(visited(world, start)) == report.photographs
+        later_on = for_a_while(2.5, clock=lambda: time.time()+3700)
+        assert 10 <= later_on.photographs <= 12
+
+
+def test_the_sources_are_asked_one_after_the_other_with_pauses(tmp_path):
+    "With the real limits: more than a second between two requests to one source, also across a restart"
+    with Replay(catalogue(SpeciesList(BIRDS[:1]), 6)) as world:
+        for want in ('1', '3'): assert birdclf('search', '--bird', BIRDS[0].german, '--source', 'inat', '--want', want, '--data', tmp_path, world=world)[0] == 0
+        times = [visit.time for visit in world.log if '/inat/' in visit.path]
+        assert len(times) >= 2 and all(after-before > 1 for before, after in zip(times, times[1:])) and world.connections('127.0.0.1') == 1
+
+
+# Memory
+
+@pytest.fixture(scope='module')
+def crowds(tmp_path_factory):
+    "Manifests with 1,000 and with 100,000 rows that are all to be fetched, on 40 hosts with one port"
+    port, made = closed_port('127.0.0.1'), {}
+    for n in (1_000, 100_000):
+        made[n] = tmp_path_factory.mktemp(f'crowd{n}')
+        manifest_of(made[n], (f'http://127.0.0.{2+i%40}:{port}/photos/inat/0/small.jpg?{i}' for i in range(n)))
+    return port, made
+
+
+def crowd_world(port, **options): return Replay([], addresses=tuple(f'127.0.0.{n}' for n in range(2, 42)), port=port, **options)
+
+
+@pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='needs /proc')
+def test_memory_of_a_download_that_is_stopped(crowds, tmp_path):
+    port, folders = crowds
+    peaks = {}
+    for n, folder in folders.items():
+        with crowd_world(port, latency=3.5) as world, started('download', '--data', work_found(folder, tmp_path/str(n)), world=world, command=MEASURED) as process:
+            wait_for(lambda: len(world.lines.visits) >= 64)
+            time.sleep(3)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=40)
+            assert process.returncode == 130 and 'Nothing is lost' in one_sentence(err.decode())
+            peaks[n] = int(out.split()[-1])/1024
+    assert peaks[100_000]-peaks[1_000] < 15 and peaks[100_000] < 200, peaks
+
+
+@pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='needs /proc')
+def test_memory_of_a_download_with_a_past(crowds, tmp_path):
+    port, folders = crowds
+    peaks = {}
+    for n, folder in folders.items():
+        here = work_found(folder, tmp_path/str(n))
+        with sqlite3.connect(here/'manifest.sqlite') as db: db.execute("UPDATE photos SET status='failed', reason='HTTP 404' WHERE seq>300")
+        db.close()
+        with crowd_world(port) as world:
+            status, out, err = birdclf('download', '--data', here, world=world, command=MEASURED)
+            assert (status, err, len(world.log)) == (0, '', 300) and '300 photographs' in out
+            peaks[n] = int(out.split()[-1])/1024
+    assert peaks[100_000]-peaks[1_000] < 15 and peaks[100_000] < 200, peaks
+
+
+# From the shell
+
+def test_a_plan_sends_nothing(tmp_path):
+    with Replay(catalogue(SpeciesList(BIRDS[:2]), 6)) as world:
+        status, out, err = birdclf('search', '--plan', '--want', '50', '--data', tmp_path/'data', world=world, env=dict(BIRDCLF_CONTACT=''))
+        assert (status, err) == (0, '') and all(name in out for name in ('iNaturalist', 'GBIF', 'Wikimedia Commons', 'Nothing has been sent', 'requests', '50 photographs of each of 74'))
+        assert 'no training for commercial purposes' in out
+        status, out, err = birdclf('search', '--plan', '--bird', 'Amsel', '--source', 'flickr,inat', '--data', tmp_path/'data', world=world, env=dict(BIRDCLF_FLICKR_KEY=''))
+        assert (status, err) == (0, '') and out.index('Flickr') < out.index('iNaturalist') and 'GBIF' not in out and 'each of 1 bird' in out
+        assert world.log == [] and not (tmp_path/'data').exists()
+
+
+def test_a_plan_counts_what_is_there(gathered, world):
+    def photographs(out): return int(re.search(r'iNaturalist +[\d,]+ .*? ([\d,]+) +[\d.]+\n', out)[1].replace(',', ''))
+    empty, known = (photographs(birdclf(*SEARCH, '--plan', '--data', folder, world=world)[1]) for folder in (gathered[0]/'none', gathered[0]))
+    assert empty == 500*len(BIRDS) and known == empty-len(rows_of(gathered[0], status='found')) and not (gathered[0]/'none').exists()
+
+
+@pytest.mark.parametrize('arguments, env, words', [
+    (['search', '--bird', 'Amsel'], dict(BIRDCLF_CONTACT=''), '--contact'), (['download'], dict(BIRDCLF_CONTACT=''), '--contact'),
+    (['search', '--contact', 'nobody'], {}, 'nobody'), (['search', '--contact', 'a@b\r\nCookie: c'], {}, '--contact'),
+    (['search', '--source', 'google'], {}, 'google'), (['search', '--plan', '--source', 'inat,google'], {}, 'google'),
+    (['search', '--source', 'flickr'], dict(BIRDCLF_FLICKR_KEY=''), 'BIRDCLF_FLICKR_KEY'), (['search', '--bird', 'Dodo'], {}, 'Dodo'), (['search', '--species', 'nowhere.csv'], {}, 'nowhere.csv'),
+    (['status'], {}, 'There is no manifest'), (['export', 'out'], {}, 'There is no manifest'), (['import', 'nowhere'], {}, 'nowhere')])
+def test_wrong_use_in_one_sentence(tmp_path, plain_world, arguments, env, words):
+    "and without a trace: no request, no folder"
+    status, out, err = birdclf(*arguments, '--data', 'data', world=plain_world, env=env, cwd=tmp_path)
+    assert (status, out) == (2, '') and words in one_sentence(err)
+    assert not plain_world.log and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('arguments', [['search', '--want', '0'], ['search', '--want', 'many'], ['search', '--wan', '5'], ['import'], ['export'], ['status', '--want', '-1'], ['download', '--contcat', 'x']])
+def test_wrong_arguments(tmp_path, arguments):
+    status, out, err = birdclf(*arguments, cwd=tmp_path)
+    assert (status, out) == (2, '') and 'usage: birdclf' in err and 'Traceback' not in err and not list(tmp_path.iterdir())
+
+
+def test_downloading_before_searching(tmp_path, plain_world):
+    status, out, err = birdclf('download', '--data', tmp_path/'data', world=plain_world)
+    assert 'Traceback' not in err and status in (0, 2) and not plain_world.log
+
+
+def test_status(tmp_path):
+    rows = [photo_row(f'http://127.0.0.1/{n}.jpg', n, status=status, reason=reason) for n, (status, reason) in enumerate(
+        [('found', '')]*5+[('downloaded', '')]*3+[('failed', 'HTTP 404')]*2+[('failed', 'too slow: silence\x1b[31m')]+[('refused', 'licence unknown')]*4)]
+    with Manifest(tmp_path, write=True) as manifest:
+        manifest.add([*rows, photo_row('http://127.0.0.1/x.jpg', 99, 'Raphus cucullatus')])
+        manifest.note('want', '10'), manifest.decide(rows[5].id, 'drop', 'Anna')
+    status, out, err = birdclf('status', '--data', tmp_path)
+    assert (status, err) == (0, '') and 'Amsel' in out and ' 2/10  (5 found, 4 refused, 3 failed)' in out and 'HTTP 404 ×2' in out
+    assert '16 in all' in out and 'nothing yet for 73 birds' in out and 'Raphus cucullatus' in out and '\x1b' not in out
+    assert ' 2/4 ' in birdclf('status', '--want', '4', '--data', tmp_path)[1]
+
+
+def test_help():
+    for verb in ('search', 'download', 'status', 'import', 'export'):
+        status, out, err = birdclf(verb, '--help')
+        assert (status, err) == (0, '') and f'\n  birdclf {verb}' in out.partition('examples:')[2]
+
+
+def test_who_is_asking(tmp_path):
+    "Every request names the program and the person, and carries no cookie, no referrer and no password from elsewhere"
+    seen = []
+
+    class Desk(BaseHTTPRequestHandler):
+        def do_GET(self): seen.append(dict(self.headers.items())), self.send_error(404)
+        def log_message(self, *_): pass
+
+    server = HTTPServer(('127.0.0.1', 0), Desk)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        manifest_of(tmp_path, [f'http://127.0.0.1:{server.server_port}/x.jpg'])
+        env = dict(BIRDCLF_REPLAY=f'http://127.0.0.1:{server.server_port}', http_proxy='http://127.0.0.1:1', HTTP_PROXY='http://127.0.0.1:1', ALL_PROXY='http://127.0.0.1:1')
+        assert birdclf('download', '--contact', CONTACT, '--data', tmp_path, env=env)[0] == 0
+    finally: server.shutdown(), server.server_close(), thread.join(10)
+    headers, = seen
+    assert re.fullmatch(rf'birdclf/[\d.]+ \({re.escape(CONTACT)}\) python-requests/[\d.]+', headers['User-Agent']) and headers['Accept-Encoding'] == 'identity'
+    assert not {name.lower() for name in headers} & {'cookie', 'referer', 'authorization'}
