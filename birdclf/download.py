@@ -84,10 +84,15 @@ def _save(data, part, folder):
         file = open(part, 'wb', buffering=0)
     with file:
         for piece in data:
-            with _on_disk(folder): file.write(piece)
+            with _on_disk(folder): _write(file, piece)
             digest.update(piece)
             size += len(piece)
     return digest.hexdigest(), size
+
+def _write(file, piece):
+    "Write all of `piece`: a disk that is nearly full takes a part, and says nothing"
+    rest = memoryview(piece)
+    while rest: rest = rest[file.write(rest):]
 
 def _named(row, part, folder):
     "Give the file its name"

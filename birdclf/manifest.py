@@ -266,13 +266,13 @@ def add(self:Manifest, rows:Iterable[Row], page:Page|None=None)->Added:
 @patch
 def _add_one(self:Manifest, row):
     "Is it 'new', or known 'again' or 'elsewhere'?"
-    values = [row.id, host(row.file_url), *(getattr(row, name) for name in COLUMNS)]
-    known = self.db.execute('SELECT seq, id, source, species, status FROM photos WHERE id=? OR identity=?', (row.id, row.identity)).fetchall()
+    known = self.db.execute('SELECT * FROM photos WHERE id=? OR identity=?', (row.id, row.identity)).fetchall()
     if all(other['status']=='refused'!=row.status for other in known):
+        if decided := next((other for other in known if other['decision']), None): row = replace(row, **{name: decided[name] for name in DECISION})
         for other in known: # This one has a better claim
             self.db.execute('DELETE FROM photos WHERE seq=?', (other['seq'],))
             self.db.execute('UPDATE history SET photo=? WHERE photo=?', (row.id, other['id']))
-        self.db.execute(INSERT, values)
+        self.db.execute(INSERT, [row.id, host(row.file_url), *(getattr(row, name) for name in COLUMNS)])
         self._tell(row.id, row.status, row.reason or f'{row.source}: {row.query}')
         return 'new' if not known else 'again' if any(other['source']==row.source for other in known) else 'elsewhere'
     known = next(other for other in known if not other['status']=='refused'!=row.status)

@@ -255,10 +255,10 @@ def _why(error, visit):
     def any_is(*kinds): return next((c for c in chain if isinstance(c, kinds)), None)
     if ours := any_is(WebError): return ours
     if any_is(requests.exceptions.SSLError, urllib3.exceptions.SSLError): return WebError('no secure connection')
+    if any_is(NameResolutionError): return WebError('host not found')
+    if any_is(NewConnectionError): return WebError('no connection') # A kind of ConnectTimeoutError, to urllib3
     if any_is(ConnectTimeoutError, requests.exceptions.ConnectTimeout): return WebError('too slow', 'nobody picked up')
     if any_is(requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError): return WebError('too slow', 'silence')
-    if any_is(NameResolutionError): return WebError('host not found')
-    if any_is(NewConnectionError): return WebError('no connection')
     if any_is(requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError, urllib3.exceptions.LocationParseError): return WebError('not a web address')
     return WebError('cut short')
 

@@ -884,8 +884,9 @@ def test_one_photograph_is_one_row(bench):
     report = bench.gather([WREN, BLACKBIRD], [INat, Gbif, Openverse, Commons, Flickr], 10**6, True, True)
     rows = list(bench.manifest.rows())
     assert len({row.identity for row in rows}) == len(rows) == report.new and report.known > 20
-    stories = [(row, detail.split()[0]) for row in rows for _, event, detail in bench.manifest.history(row.id) if event == 'also found' and detail.endswith(row.species)]
-    assert {('inat', 'gbif'), ('inat', 'openverse')} <= {(row.source, other) for row, other in stories} and all(row.source != other for row, other in stories)
+    stories = [(row, detail.split()[0], history[0][1]) for row in rows if (history := bench.manifest.history(row.id)) for _, event, detail in history if event == 'also found' and detail.endswith(row.species)]
+    assert {('inat', 'gbif'), ('inat', 'openverse')} <= {(row.source, other) for row, other, _ in stories}
+    assert all(row.source != other or begun == 'refused' for row, other, begun in stories), 'only a row that was refused may have been handed on'
 
 
 def test_nothing_unknown_is_exported(bench, tmp_path):
