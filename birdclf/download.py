@@ -403,7 +403,7 @@ def download(manifest:Manifest, web:Web, bar:Callable=tqdm, **options)->Download
     "Fetch all photographs that are 'found'; a second call goes on where the first one ended"
     return Downloader(manifest, web, **options).run(bar)
 
-# %% ../nbs/12_download.ipynb #0000002b
+# %% ../nbs/12_download.ipynb #0000002c
 def shards(manifest:Manifest, n:int)->list[list[Row]]:
     "The rows that are to be fetched, in `n` parts, each host in one of them only"
     names = sorted(manifest.count('host', status='found').items(), key=lambda item: -item[1])

@@ -188,11 +188,11 @@ def memory(counts):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--photos', required=True, metavar='DIR', help='real photographs; a thousand different ones, if possible')
-    parser.add_argument('-n', type=int, default=1000, metavar='N', help='how many of them to fetch (default: 1000)')
+    parser.add_argument('-n', type=int, default=1000, metavar='N', help='how many of them to fetch (default: 1000; 0 leaves the comparison out)')
     parser.add_argument('--rivals', metavar='PYTHON', help='a Python that has icrawler and img2dataset; without it they are left out')
     parser.add_argument('--rows', type=int, nargs='*', default=[], metavar='N', help='measure memory with so many rows, too; 1000 10000 100000')
     args = parser.parse_args()
-    compare(args.photos, args.n, args.rivals)
+    if args.n: compare(args.photos, args.n, args.rivals)
     if args.rows: memory(args.rows)
 
 
