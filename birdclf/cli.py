@@ -372,7 +372,7 @@ def download_verb(args)->int:
             if args.retry: put(f'{reopen(manifest):,} photographs are tried again.')
             report = download(manifest, web, bar=progress)
         put(f'{report}.')
-        for name,(why,until) in report.parked.items(): put(f'{name} wants to be left alone ({why}).{again_at(until)}')
+        for name,(why,until) in report.parked.items(): put(f'{name} is left alone for now ({why}).{again_at(until)}')
         if report.stopped: raise Refusal('Stopped. Nothing is lost; the same command goes on from here.', 130)
         return 1 if report.left else 0
 
@@ -454,7 +454,7 @@ def export_verb(args)->int:
         manifest, birds = gathering(args, write=False)
         with manifest:
             n, there = export_folder(manifest, args.folder, birds), sum(manifest.count(status=('downloaded', 'verified')).values())
-        put(f'{n:,} photographs are in {args.folder}, with their papers in metadata.csv and ATTRIBUTION.md'+(f'; {there-n:,} are left out: dropped, or without a licence that lets them out.' if there>n else '.'))
+        put(f'{n:,} photographs are in the folder {args.folder}, with their papers in metadata.csv and ATTRIBUTION.md'+(f'; {there-n:,} are left out: dropped, or without a licence that lets them out.' if there>n else '.'))
     return 0
 
 def add_export(verbs):

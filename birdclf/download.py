@@ -188,7 +188,7 @@ class Downloader:
         web:Web,                # See `careful_web`
         *,
         workers:int=64,         # Connections at once, to all hosts together
-        tries:int=3,            # For one photograph
+        tries:int=3,            # For one photograph; five where its host said 'later'
         patience:float=600,     # Seconds that a host may ask us to wait; a host that wants more is left for another day
         clock:Callable=time.time,
     ):

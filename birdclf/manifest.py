@@ -209,7 +209,7 @@ class Page(NamedTuple):
     after:object # Where the next page begins, in the source's own words; None when this was the last
     found:int=0 # Photographs on it
     new:int=0   # Those nobody had seen
-    note:str='' # What else was on it
+    note:str='' # Why the question had no answer, if it had none
     digest:str='' # Of what it showed, to notice when the next one shows the same
 
 class Added(NamedTuple):

@@ -66,7 +66,7 @@ class Record:
     twin:int=0          # The number of the record, in another source, that is the same photograph
 
 # %% ../nbs/92_replay.ipynb #00000007
-LICENSES = { # The share of each license, in percent
+LICENSES = { # The share of each licence, in percent
     'inat':      {'by-nc':35, 'by':25, '':12, 'cc0':10, 'by-sa':10, 'by-nc-sa':4, 'by-nd':2, 'by-nc-nd':2},
     'gbif':      {'by':35, 'by-nc':25, 'cc0':20, '':12, 'by-sa':5, 'by-nc-sa':3},
     'commons':   {'by-sa':55, 'by':22, 'cc0':10, 'pdm':9, 'by-nd':4},
@@ -78,7 +78,7 @@ VERSIONS = {'inat': ['4.0'], 'gbif': ['4.0'], 'commons': ['4.0', '4.0', '3.0', '
             'openverse': ['2.0', '4.0'], 'bing': [''], 'brave': ['']}
 
 def license_of(rng:Random, source:str)->tuple[str, str]:
-    "A license that occurs in `source`, with its version"
+    "A licence that occurs in `source`, with its version"
     name, = rng.choices(list(LICENSES[source]), LICENSES[source].values())
     if name in ('', 'pdm'): return name, '1.0' if name and source!='commons' else ''
     if name=='cc0': return name, '1.0' if source!='bing' else ''
@@ -452,7 +452,7 @@ def dice(*what)->float:
 
 # %% ../nbs/92_replay.ipynb #00000030
 def inat_license(record:Record)->str|None:
-    "A license as iNaturalist writes it; None is all rights reserved"
+    "A licence as iNaturalist writes it; None is all rights reserved"
     if record.license in ('', 'cc0'): return record.license or None
     return 'pd' if record.license=='pdm' else f'cc-{record.license}'
 
@@ -556,12 +556,12 @@ def gbif_match(shelf:Shelf, ask:Ask)->Answer:
 
 # %% ../nbs/92_replay.ipynb #00000038
 def license_url(license:str, version:str)->str:
-    "The address of a license's text"
+    "The address of a licence's text"
     if license in ('cc0', 'pdm'): return f'https://creativecommons.org/publicdomain/{"zero" if license=="cc0" else "mark"}/1.0/'
     return f'https://creativecommons.org/licenses/{license}/{version}/'
 
 def gbif_license(record:Record)->str|None:
-    "A license in one of the ways in which it stands in GBIF's media"
+    "A licence in one of the ways in which it stands in GBIF's media"
     roll = int(dice('form', record.number)*4)
     if not record.license: return (None, '© all rights reserved', f'© {record.creator}, all rights reserved', None)[roll]
     url = license_url(record.license, record.version)
@@ -614,7 +614,7 @@ def gbif_search(shelf:Shelf, ask:Ask)->Answer:
 
 # %% ../nbs/92_replay.ipynb #0000003e
 def commons_facts(shelf:Shelf, record:Record)->dict:
-    "The facts about a file's author and license, most of them in HTML"
+    "The facts about a file's author and licence, most of them in HTML"
     code, short = f'cc-{record.license}-{record.version}', f'CC {record.license.upper()} {record.version}'
     url = license_url(record.license, record.version).rstrip('/')
     if record.version=='3.0' and record.number % 2: code, short, url = f'{code}-de', f'{short} de', f'{url}/de/deed.en'
@@ -757,7 +757,7 @@ def bing_error(status:int, code:str, sub:str, message:str, **more)->Answer:
     return as_json(dict(_type='ErrorResponse', errors=[dict(code=code, subCode=sub, message=message, **more)]), status)
 
 def bing_allowed(license:str, wanted:str)->bool:
-    "Is a record with this `license` among those `wanted`?"
+    "Is a record with this `licence` among those `wanted`?"
     if wanted.lower() in ('', 'any'): return True
     if not license: return False
     if wanted.lower()=='public': return license in ('cc0', 'pdm')
@@ -796,7 +796,7 @@ FLICKR_IDS = {('', ''):0, ('by-nc-sa', '2.0'):1, ('by-nc', '2.0'):2, ('by-nc-nd'
 FLICKR_SIZES = {'s': 'small', 'm': 'medium', 'c': 'large', 'l': 'large', 'o': 'original'}
 
 def flickr_id(record:Record)->int:
-    "Flickr's number of a license"
+    "Flickr's number of a licence"
     known = FLICKR_IDS.get((record.license, record.version))
     return known if known is not None else next((i for (name, _), i in FLICKR_IDS.items() if name==record.license), 0)
 

@@ -80,7 +80,7 @@ class Stopped(Trouble):
 class Source:
     "Somebody who knows where photographs of birds are; adapters fill in the rest"
     name = title = home = terms = key = ''  # `terms`: on machine learning; `key`: the environment variable with the key, '' if none is needed
-    labels = 'checked'                      # 'checked' by people who know the bird, or 'words' that somebody typed
+    labels = 'checked'                      # 'checked' by people who know the bird, what the 'uploader' said, or 'words'
     limits = Limits()
     expected = 50                           # Photographs that a request usually brings; a guess, until we have counted
     most = None                             # Photographs that there can be for one bird; None for no limit
@@ -97,6 +97,7 @@ class Source:
     def queries(self, bird:Species)->list: raise NotImplementedError
     def question(self, bird:Species, query, position, want:int)->Question: raise NotImplementedError
     def read(self, answer:dict, bird:Species, query, position)->tuple[list[Row],object]: raise NotImplementedError
+    def details(self, bird:Species): return None # What later questions depend on, beside the query
 
     def complaint(self, status:int, headers:dict, answer)->Trouble|None:
         "What is wrong with an answer; None if nothing is"
@@ -139,7 +140,9 @@ def next_query(self:Source, species:Species, number:int):
 @patch
 def scope(self:Source, species:Species)->str:
     "A few letters that change when the questions change"
-    asked = json.dumps([self.base, self.queries(species), self.policy.codes, vars(self.region)], default=str)
+    queries = self.queries(species)
+    questions = [[pair for pair in self.question(species, query, None, 200).params if pair[0]!='api_key'] for query in queries]
+    asked = json.dumps([self.base, queries, questions, self.details(species)], default=str)
     return hashlib.sha256(asked.encode()).hexdigest()[:12]
 
 # %% ../nbs/10_search.ipynb #00000013
@@ -249,7 +252,7 @@ class Report:
     "What a search has brought"
     pages:int=0
     new:int=0        # Photographs nobody had seen
-    refused:int=0    # Photographs that we do not want, and why is in their rows
+    refused:int=0    # On these pages, also those refused before
     known:int=0      # Photographs that were known already
     stopped:dict=field(default_factory=dict) # Sources that could not go on: why, and until when
     puzzles:list=field(default_factory=list) # Source, bird, and what was wrong with an answer

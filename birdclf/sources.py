@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NUMBERED', 'PAPERS', 'FORMULAS', 'SOURCES', 'DEFAULT', 'identity', 'plain_text', 'licensed', 'web_address',
            'own_number', 'text_of', 'number', 'INat', 'is_hybrid', 'Gbif', 'position_text', 'Commons', 'Openverse',
-           'Bing', 'Flickr', 'Brave', 'Folder', 'source_table']
+           'Bing', 'Flickr', 'Brave', 'Folder']
 
 # %% ../nbs/11_sources.ipynb #00000002
 import csv,os,re
@@ -176,6 +176,8 @@ class Gbif(Source):
         near = [dict(country=self.region.country)]*bool(self.region.country)+[dict(continent=self.region.continent)]*bool(self.region.continent)
         return near if near and 'near_home' in bird.search_rules else [*near, {}]
 
+    details = areas
+
     def question(self, bird, query, position, want):
         if position is None: return Question(f'{self.base}/v1/species/match', (('name', query), ('kingdom', 'Animalia')))
         params = dict(taxonKey=position['key'], checklistKey=self.BACKBONE, mediaType='StillImage', basisOfRecord='HUMAN_OBSERVATION', occurrenceStatus='PRESENT',
@@ -224,7 +226,7 @@ def position_text(record:dict)->str:
 class Commons(Source):
     "Wikimedia Commons: files, by what they depict, by category, by name"
     name, title, home, path = 'commons', 'Wikimedia Commons', 'https://commons.wikimedia.org', '/w/api.php'
-    terms = 'the licences decide'
+    terms, labels = 'the licences decide', 'uploader'
     limits = Limits(1.1, ((5_000, 86_400.),))
     expected, most, photo_bytes, envelope = 20, 2_000, 250_000, ('query', 'continue', 'batchcomplete')
     FIELDS = 'Artist|Credit|License|LicenseShortName|LicenseUrl|UsageTerms|AttributionRequired|Restrictions|ImageDescription|ObjectName'
@@ -232,6 +234,7 @@ class Commons(Source):
                            r'heraldr|coats? of arms|\blogo|audio|sound|video|feather|sculpture|statue', re.I)
 
     def queries(self, bird):
+        if 'no_words' in bird.search_rules: return []
         depicts = [dict(search=f'haswbstatement:P180={bird.wikidata_qid} filetype:bitmap')] if bird.wikidata_qid and 'no_wikidata' not in bird.search_rules else []
         names = latin_names(bird)
         return [*depicts, *(dict(category=name) for name in names), *(dict(search=f'"{name}" filetype:bitmap fileres:>500') for name in names)]
@@ -490,12 +493,3 @@ class Folder(Source):
 # %% ../nbs/11_sources.ipynb #0000002d
 SOURCES = {source.name: source for source in (INat, Gbif, Commons, Openverse, Bing, Flickr, Brave)}
 DEFAULT = 'inat','gbif','commons'
-
-def source_table()->str:
-    "All sources with what one should know before choosing, in Markdown"
-    lines = ['| source | needs | the bird is | training | one request each | photographs a bird |', '| --- | --- | --- | --- | --- | --- |']
-    for source in SOURCES.values():
-        limits = '; '.join(f'{n:,} in {seconds/86_400:.3g} days' if seconds>=86_400 else f'{n:,} in {seconds:.0f} s' for n,seconds in source.limits.windows)
-        lines.append(f"| `{source.name}` {source.title} | {source.key and f'`{source.key}`' or 'nothing'} | {'checked' if source.labels=='checked' else 'a word'} | "
-                     f"{source.terms} | {source.limits.interval:g} s{'; '+limits if limits else ''} | {f'{source.most:,} at most' if source.most else 'no limit'} |")
-    return '\n'.join(lines)
