@@ -194,7 +194,7 @@ class Downloader:
     ):
         self.manifest, self.web, self.workers, self.tries, self.patience, self.clock = manifest, web, workers, tries, patience, clock
         self.hosts, self.last_host, self.no_more_hosts, self.flying = {}, '', False, 0
-        self.done, self.rng, self.report, self.stop, self.budgets = SimpleQueue(), Random(), Downloaded(), False, {}
+        self.done, self.rng, self.report, self.stop, self.budgets, self.taken_back = SimpleQueue(), Random(), Downloaded(), False, {}, set()
 
 # %% ../nbs/12_download.ipynb #00000012
 SILENT = 'host does not answer'
@@ -295,11 +295,13 @@ def _park(self:Downloader, queue, row, pause):
 @patch
 def _is_silent(self:Downloader, queue, row, most=10):
     "Has nobody answered for so long that we leave the host alone? The first time its rows get another chance"
+    if queue.parked: return True # It was under way when that was decided
     queue.silent.append(row)
     if len(queue.silent)<most: return False
     if self.manifest.paused(f'host {queue.name}')[1]==SILENT: queue.dead = True
     else:
         self.manifest.update(replace(row, status='found', reason='') for row in queue.silent)
+        self.taken_back |= {row.id for row in queue.silent}
         for kind,n in Counter(kind_of(row.reason) for row in queue.silent[:-1]).items(): self.report.failures[kind] -= n
         self.report.failures += Counter()
         self._park(queue, _failed(row, SILENT), 900)
@@ -342,6 +344,7 @@ def _loop(self:Downloader, pool, shown, started):
         for _,_,result in results:
             if isinstance(result, ManifestError): raise result
         rows = [row for queue,tries,fetched in results if (row := self._settle(queue, tries, fetched))]
+        rows = [row for row in rows if row.id not in self.taken_back] # Some may have got another chance just now
         if rows: self.manifest.update(rows)
         shown.update(len(rows))
         self._show(shown, started)

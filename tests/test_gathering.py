@@ -472,13 +472,13 @@ def test_an_hour_is_too_long(tmp_path, monkeypatch, plain_world):
     urls = [f"{plain_world.manner_url('busy-hour', '127.0.0.2')}?{n}" for n in range(40)]
     manifest_of(tmp_path, [*urls, clean_url(plain_world, 0)])
     status, out, err = birdclf('download', '--data', tmp_path, world=plain_world)
-    assert (status, err) == (1, '') and '127.0.0.2 wants to be left alone (HTTP 429). Again after' in out and '40 left' in out
+    assert (status, err) == (1, '') and '127.0.0.2 is left alone for now (HTTP 429). Again after' in out and '40 left' in out
     rows = rows_of(tmp_path)
     assert Counter(row.status for row in rows) == dict(found=40, downloaded=1) and not any(row.reason for row in rows)
     assert len([visit for visit in plain_world.log if visit.address == '127.0.0.2']) <= 4
     start = len(plain_world.log)
     status, out, err = birdclf('download', '--data', tmp_path, world=plain_world)
-    assert (status, visited(plain_world, start)) == (1, []) and 'wants to be left alone' in out
+    assert (status, visited(plain_world, start)) == (1, []) and 'is left alone for now' in out
     with Manifest(tmp_path, write=True) as manifest:
         assert 3500 < manifest.paused('host 127.0.0.2')[0]-time.time() <= 3600
         manifest.pause('host 127.0.0.2', time.time()-1, 'HTTP 429')
