@@ -106,7 +106,7 @@ LOOK = """
 .bd-article > section > blockquote:first-of-type p { font-size: 1.2rem; color: var(--pst-color-text-muted); }
 .bd-article table { display: block; overflow-x: auto; width: fit-content; max-width: 100%; }
 .bd-article figure img { max-width: 100%; height: auto; border-radius: 4px; }
-.bd-article code.literal { white-space: normal; overflow-wrap: anywhere; }
+.bd-article code.literal, .bd-article code.literal .pre { white-space: normal; overflow-wrap: anywhere; }
 .bd-article div.highlight pre { font-size: .8rem; }
 .bd-article div.cell_output pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 .navbar-brand img { max-height: 5rem; border-radius: 50%; }
