@@ -10,7 +10,7 @@ __all__ = ['MAX_BYTES', 'SUFFIXES', 'LOOKING', 'INAT_BYTES', 'HOSTS', 'SILENT', 
 # %% ../nbs/12_download.ipynb #00000002
 import errno,os,re,signal,threading,time
 from collections import Counter,deque
-from collections.abc import Callable,Iterable,Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass,field,replace

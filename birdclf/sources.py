@@ -9,7 +9,6 @@ __all__ = ['NUMBERED', 'PAPERS', 'FORMULAS', 'SOURCES', 'DEFAULT', 'identity', '
 
 # %% ../nbs/11_sources.ipynb #00000002
 import csv,os,re
-from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from html import unescape

@@ -11,7 +11,6 @@ import ipaddress,os,re,socket,threading,time
 from collections.abc import Callable,Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from random import Random
