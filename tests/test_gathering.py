@@ -715,7 +715,7 @@ def random_row(rng):
 @pytest.mark.parametrize('seed', range(4))
 def test_any_sequence_of_changes(tmp_path, seed):
     "Against a list of rows in plain Python"
-    rng, model, events = Random(seed), [], Counter()
+    rng, model, events, said = Random(seed), [], Counter(), {}
     manifest = Manifest(tmp_path, write=True)
     for step in range(120):
         deed = rng.choice(['add', 'add', 'update', 'update', 'decide', 'decide', 'reopen', 'break'])
@@ -743,12 +743,16 @@ def test_any_sequence_of_changes(tmp_path, seed):
                 model[model.index(before)] = replace(after, **{name: getattr(before, name) for name in DECISION})
                 events[after.id] += (before.status, before.reason) != (after.status, after.reason)
         elif deed == 'decide' and some and some[0].status != 'refused':
-            decision = rng.choice(['keep', 'drop', 'relabel', ''])
-            manifest.decide(some[0].id, decision, 'Anna', 'Pica pica' if decision == 'relabel' else '')
+            decision, by, mine = rng.choice(['keep', 'drop', 'relabel', '']), rng.choice(['Anna', 'Ben']), said.setdefault(some[0].id, {})
+            new = (decision, 'Pica pica' if decision == 'relabel' else '')
+            events[some[0].id] += new != mine.get(by, ('', ''))
+            assert (manifest.decide(some[0].id, decision, by, new[1]) > 0) == (new != mine.get(by, ('', '')))
+            mine[by] = new
+            words = {by: word for by, word in sorted(mine.items()) if word[0]}
             at = next(manifest.rows(id=some[0].id)).decided_at
-            assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ', at)
-            model[model.index(some[0])] = replace(some[0], decision=decision, label='Pica pica' if decision == 'relabel' else '', decided_by='Anna', decided_at=at)
-            events[some[0].id] += 1
+            assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ' if words else '', at)
+            agreed = ('', '') if not words else next(iter(words.values())) if len(set(words.values())) == 1 else ('disputed', '')
+            model[model.index(some[0])] = replace(some[0], decision=agreed[0], label=agreed[1], decided_by=', '.join(words), decided_at=at)
         elif deed == 'reopen':
             manifest.close()
             manifest = Manifest(tmp_path, write=True)
@@ -770,6 +774,9 @@ def test_a_decision_about_a_refused_photograph_stays_when_it_is_found_again(tmp_
         for row in refused: manifest.decide(row.id, 'drop', 'Anna')
         manifest.add([photo_row('http://127.0.0.1/x.jpg', 0), replace(photo_row('http://127.0.0.1/y.jpg', 7), source='gbif', identity='inat:1')])
         assert [(row.decision, row.decided_by) for row in manifest.rows()] == [('drop', 'Anna')]*2
+        assert [(photo, by) for photo, by, *_ in manifest.decisions()] == sorted((row.id, 'Anna') for row in manifest.rows())
+        while manifest.undo('Anna'): pass
+        assert [(row.decision, row.decided_by) for row in manifest.rows()] == [('', '')]*2
 
 
 def test_a_decision_stays(world, gathered, tmp_path):
