@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT/'birdclf'
 HEAVY = {'torch', 'torchvision', 'fastai', 'requests', 'sklearn', 'matplotlib', 'pandas', 'timm'}
-OFF_THE_PATH = HEAVY | {f'birdclf.{name}' for name in ('manifest', 'web', 'search', 'sources', 'download', 'replay', 'train', 'backbone', 'export')}
+OFF_THE_PATH = HEAVY | {f'birdclf.{name}' for name in ('manifest', 'web', 'search', 'sources', 'download', 'replay', 'verify', 'suspect', 'clean', 'train', 'backbone', 'export')}
 # What the modules that name a bird may import of ours
 ARROWS = {'species': set(), 'photo': set(), 'bundle': {'species'}, 'classify': {'bundle', 'photo', 'species'},
           'app': {'classify', 'bundle', 'photo', 'species'}}
@@ -19,6 +19,10 @@ ARROWS = {'species': set(), 'photo': set(), 'bundle': {'species'}, 'classify': {
 # The same for those that gather, which load nothing that trains
 GATHERING = {'manifest': {'species'}, 'license': set(), 'web': set(), 'search': {'species', 'manifest', 'license', 'web'},
              'sources': {'search', 'species', 'manifest', 'license'}, 'download': {'manifest', 'photo', 'web'}, 'replay': {'species', 'testing'}}
+
+# And for those that clean, which know no network but the one that names birds, and ask the web for nothing
+CLEANING = {'verify': {'manifest', 'photo', 'classify', 'bundle'}, 'suspect': {'manifest', 'verify', 'classify', 'bundle', 'species'},
+            'clean': {'manifest', 'verify', 'suspect', 'photo', 'species'}}
 
 
 def loaded_by(code):
@@ -76,15 +80,20 @@ def test_light_modules_import_only_what_the_map_allows(name):
     assert ours <= ARROWS[name]
 
 
-@pytest.mark.parametrize('name', GATHERING)
-def test_gathering_modules_import_only_what_the_map_allows(name):
+@pytest.mark.parametrize('name, allowed', (GATHERING | CLEANING).items())
+def test_modules_that_gather_and_clean_import_only_what_the_map_allows(name, allowed):
     ours = {module.split('.')[1] for module in imports_of(modules()[name]) if module.startswith('birdclf.')}
-    assert ours <= GATHERING[name]
+    assert ours <= allowed
 
 
 def test_gathering_loads_nothing_that_trains():
     loaded = loaded_by(f"import {', '.join(f'birdclf.{name}' for name in GATHERING)}")
     assert loaded & {'torch', 'torchvision', 'fastai', 'sklearn', 'matplotlib', 'pandas', 'timm', 'birdclf.classify', 'birdclf.train'} == set()
+
+
+def test_cleaning_loads_nothing_that_trains_or_asks_the_web():
+    loaded = loaded_by(f"import {', '.join(f'birdclf.{name}' for name in CLEANING)}")
+    assert loaded & {'torch', 'torchvision', 'fastai', 'requests', 'matplotlib', 'pandas', 'timm', 'birdclf.web', 'birdclf.train'} == set()
 
 
 def opens_pictures(tree):
