@@ -48,7 +48,7 @@ train: .venv/ready
 
 # An environment is made again when what it is made of has changed
 .venv-app/ready: EXTRAS = serve,gather
-.venv/ready: EXTRAS = serve,gather,train,dev
+.venv/ready: EXTRAS = serve,gather,clean,train,dev
 .venv-app/ready .venv/ready: settings.ini setup.py pyproject.toml requirements.lock
 	@if ! $(@D)/bin/python -c '' 2>/dev/null; then \
 		if [ -z '$(PYTHON)' ]; then \

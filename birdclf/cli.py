@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['LIBRARIES', 'VERBS', 'Refusal', 'put', 'real_name', 'visible', 'json_line', 'bar', 'paragraph', 'add_verb',
            'classify_verb', 'positive', 'add_classify', 'need', 'train_verb', 'add_train', 'check_port', 'announce',
-           'page_settings', 'page_frame', 'app_verb', 'check_model', 'port_number', 'add_app', 'gathering',
-           'in_one_sentence', 'web_options', 'add_data', 'chosen_sources', 'say_plan', 'say_terms', 'search_verb',
-           'again_at', 'tell', 'progress', 'add_search', 'download_verb', 'add_download', 'status_verb', 'status_lines',
-           'common', 'add_status', 'import_verb', 'add_import', 'export_verb', 'add_export', 'Parser', 'make_parser',
-           'main']
+           'page_settings', 'page_frame', 'page_notebook', 'serve_page', 'app_verb', 'check_model', 'port_number',
+           'add_app', 'gathering', 'in_one_sentence', 'web_options', 'add_data', 'chosen_sources', 'say_plan',
+           'say_terms', 'search_verb', 'again_at', 'tell', 'progress', 'add_search', 'download_verb', 'add_download',
+           'status_verb', 'status_lines', 'common', 'add_status', 'cleaning', 'verify_verb', 'suspect_verb',
+           'add_cleaning', 'add_verify', 'add_suspect', 'clean_verb', 'add_clean', 'import_verb', 'add_import',
+           'export_verb', 'add_export', 'Parser', 'make_parser', 'main']
 
 # %% ../nbs/60_cli.ipynb #00000002
 import errno,json,logging,os,re,socket,sys
@@ -147,7 +148,7 @@ def add_train(verbs):
     parser.add_argument('--weights', metavar='DIR', help='a folder with the pretrained weights (default: $BIRDCLF_WEIGHTS, or a cache that is filled from the internet)')
 
 # %% ../nbs/60_cli.ipynb #00000017
-def check_port(port:int):
+def check_port(port:int, verb:str='app'):
     "Nothing, if the page can have `port`; otherwise a refusal"
     for family,host in ((socket.AF_INET, '127.0.0.1'), (socket.AF_INET6, '::1')):
         try:
@@ -158,7 +159,7 @@ def check_port(port:int):
             if e.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT): continue # This machine has no such address
             taken = e.errno==errno.EADDRINUSE
             why = 'is taken by another program' if taken else f'cannot be used ({e.strerror})'
-            raise Refusal(f'Port {port} {why}. Choose another one: birdclf app --port {port%65535+1}', 1) from e
+            raise Refusal(f'Port {port} {why}. Choose another one: birdclf {verb} --port {port%65535+1}', 1) from e
 
 # %% ../nbs/60_cli.ipynb #00000019
 def announce(port:int):
@@ -198,24 +199,33 @@ def page_frame():
         yield save_template(folder)
 
 # %% ../nbs/60_cli.ipynb #0000001f
-def app_verb(args)->int:
-    "Serve the page until somebody stops it"
-    dashboard = Path(birdclf.__file__).resolve().parents[1]/'nbs'/'dashboard.ipynb'
-    if not dashboard.is_file(): raise Refusal(
-        f'There is no page at {dashboard}: it is part of the project, not of the installed package. '
-        'Get the whole project, and type `make app` in its folder.', 1)
-    need('voila', 'serve', 'The page')
-    check_port(args.port)
-    check_model()
-    Thread(target=announce, args=(args.port,), daemon=True).start()
+def page_notebook(name:str)->Path:
+    "The notebook of a page; a refusal where there is only the installed package"
+    notebook = Path(birdclf.__file__).resolve().parents[1]/'nbs'/name
+    if notebook.is_file(): return notebook
+    raise Refusal(f'There is no page at {notebook}: it is part of the project, not of the installed package. '
+                  'Get the whole project, and type `make app` in its folder.', 1)
+
+def serve_page(notebook:Path, port:int)->int:
+    "Serve the page in a notebook until somebody stops it"
+    Thread(target=announce, args=(port,), daemon=True).start()
     from traitlets.config import Config
     from voila.app import Voila
     with page_frame() as template:
-        server = Voila(config=Config(page_settings(dashboard, args.port, template)), config_file_paths=[])
+        server = Voila(config=Config(page_settings(notebook, port, template)), config_file_paths=[])
         server.initialize([])
         logging.getLogger('tornado').setLevel('ERROR')
         server.start()
     return 0
+
+# %% ../nbs/60_cli.ipynb #c1ea0001
+def app_verb(args)->int:
+    "Serve the page for visitors until somebody stops it"
+    notebook = page_notebook('dashboard.ipynb')
+    need('voila', 'serve', 'The page')
+    check_port(args.port)
+    check_model()
+    return serve_page(notebook, args.port)
 
 def check_model():
     "Nothing, if the page will find its model; otherwise a refusal, before a visitor meets it"
@@ -249,14 +259,15 @@ def gathering(args, write:bool):
 
 @contextmanager
 def in_one_sentence():
-    "What goes wrong in gathering is said in a sentence; Ctrl-C is an ordinary way to stop"
+    "What goes wrong in gathering and cleaning is said in a sentence; Ctrl-C is an ordinary way to stop"
     for module in LIBRARIES: need(module, 'gather', 'Gathering')
+    from birdclf.bundle import BundleError
     from birdclf.manifest import DiskFull,ManifestError
     from birdclf.species import SpeciesError
     from birdclf.web import ContactError
     try: yield
     except DiskFull as e: raise Refusal(str(e), 1) from e
-    except (ManifestError, SpeciesError, ContactError) as e: raise Refusal(str(e), 2) from e
+    except (ManifestError, SpeciesError, ContactError, BundleError) as e: raise Refusal(str(e), 2) from e
     except KeyboardInterrupt as e: raise Refusal('Stopped. Nothing is lost; the same command goes on from here.', 130) from e
 
 def web_options()->dict:
@@ -397,7 +408,7 @@ def status_lines(manifest, birds, want:int):
     "A line for each bird and each state"
     from birdclf.manifest import STATUSES
     counts, names = manifest.count('species', 'status'), {bird.scientific: bird.german for bird in birds}
-    dropped, none = manifest.count('species', decision='drop', status=('downloaded', 'verified')), []
+    dropped, none = manifest.count('species', decision=('drop', 'disputed'), status=('downloaded', 'verified')), []
     for species in [*names, *sorted({species for species,_ in counts}-set(names))]:
         there = {status: counts.get((species, status), 0) for status in STATUSES}
         have = there['downloaded']+there['verified']-dropped.get(species, 0)
@@ -412,6 +423,7 @@ def status_lines(manifest, birds, want:int):
     for status,meaning in STATUSES.items():
         if totals.get(status): yield f'{totals[status]:8,} {status:11} {meaning}{common(manifest, status)}'
     yield f'{sum(totals.values()):8,} in all'
+    if said := {word: n for word,n in manifest.count('decision').items() if word}: yield f"people said: {', '.join(f'{word} ×{n:,}' for word,n in sorted(said.items()))}"
 
 def common(manifest, status:str)->str:
     "The three most common reasons"
@@ -423,6 +435,69 @@ def add_status(verbs):
         birdclf status
         birdclf status --data elsewhere''', status_verb)
     parser.add_argument('--want', type=positive, metavar='N', help='measure against this number (default: that of the last search)')
+    add_data(parser)
+
+# %% ../nbs/60_cli.ipynb #c1ea0003
+def cleaning(args):
+    "The manifest and the network that `args` ask for"
+    for module in ('imagehash', 'scipy'): need(module, 'clean', 'Cleaning')
+    from birdclf.classify import Classifier
+    classifier = Classifier.load(args.bundle)
+    return gathering(args, write=True)[0], classifier
+
+def verify_verb(args)->int:
+    "Look at every file"
+    with in_one_sentence():
+        manifest, classifier = cleaning(args)
+        from birdclf.verify import verify
+        with manifest: report = verify(manifest, classifier, bar=progress)
+        put(f'{report}.')
+        if report.stopped: raise Refusal('Stopped. Nothing is lost; the same command goes on from here.', 130)
+        put('Next: birdclf suspect')
+    return 0
+
+def suspect_verb(args)->int:
+    "Say which photographs are probably wrong"
+    with in_one_sentence():
+        manifest, classifier = cleaning(args)
+        from birdclf.suspect import suspect
+        with manifest: report = suspect(manifest, classifier)
+        put(f'{report}.')
+        if not report.unseen: put('Next: birdclf clean')
+    return 1 if report.unseen else 0
+
+def add_cleaning(verbs, name, does, run):
+    parser = add_verb(verbs, name, does, f'''
+        birdclf {name}
+        birdclf {name} --data elsewhere''', run)
+    parser.add_argument('--bundle', metavar='DIR', help='use the model in this folder instead of the one that comes with birdclf')
+    add_data(parser)
+
+def add_verify(verbs): add_cleaning(verbs, 'verify', 'look at every file: is it a sound picture, and one that we have not got already', verify_verb)
+def add_suspect(verbs): add_cleaning(verbs, 'suspect', 'find the photographs that are probably wrong, with reasons; nothing is thrown away', suspect_verb)
+
+# %% ../nbs/60_cli.ipynb #c1ea0005
+def clean_verb(args)->int:
+    "Serve the page for cleaning until somebody stops it"
+    notebook = page_notebook('cleaning.ipynb')
+    need('voila', 'serve', 'The page')
+    with in_one_sentence():
+        from birdclf.clean import CleaningError,person,whoever
+        try: by = person(args.by or whoever())
+        except CleaningError as e: raise Refusal(f'{e} Say who you are with --by NAME.', 2) from e
+        with gathering(args, write=False)[0] as manifest: there = sum(manifest.count(status='verified').values())
+    if not there: raise Refusal(f'No photograph in {args.data} has been checked yet. Next: birdclf verify', 2)
+    check_port(args.port, 'clean')
+    os.environ |= dict(BIRDCLF_DATA=os.path.abspath(args.data), BIRDCLF_PERSON=by, BIRDCLF_SPECIES=os.path.abspath(args.species) if args.species else '')
+    put(f'{there:,} photographs, and {by} decides.')
+    return serve_page(notebook, args.port)
+
+def add_clean(verbs):
+    parser = add_verb(verbs, 'clean', 'look at the photographs, and keep, drop or relabel them', '''
+        birdclf clean
+        birdclf clean --by Ida --data elsewhere''', clean_verb)
+    parser.add_argument('--by', metavar='NAME', help='who decides (default: $BIRDCLF_PERSON, or who is logged in)')
+    parser.add_argument('--port', type=port_number, default=8867, metavar='N', help='where the page is served (default: 8867)')
     add_data(parser)
 
 # %% ../nbs/60_cli.ipynb #0000002a
@@ -454,7 +529,7 @@ def export_verb(args)->int:
         manifest, birds = gathering(args, write=False)
         with manifest:
             n, there = export_folder(manifest, args.folder, birds), sum(manifest.count(status=('downloaded', 'verified')).values())
-        put(f'{n:,} photographs are in the folder {args.folder}, with their papers in metadata.csv and ATTRIBUTION.md'+(f'; {there-n:,} are left out: dropped, or without a licence that lets them out.' if there>n else '.'))
+        put(f'{n:,} photographs are in the folder {args.folder}, with their papers in metadata.csv and ATTRIBUTION.md'+(f'; {there-n:,} are left out: dropped, disputed, copies, or without a licence that lets them out.' if there>n else '.'))
     return 0
 
 def add_export(verbs):
@@ -465,7 +540,7 @@ def add_export(verbs):
     add_data(parser)
 
 # %% ../nbs/60_cli.ipynb #0000002c
-VERBS = [add_classify, add_app, add_search, add_download, add_status, add_import, add_export, add_train]
+VERBS = [add_classify, add_app, add_search, add_download, add_verify, add_suspect, add_clean, add_status, add_import, add_export, add_train]
 
 class Parser(ArgumentParser):
     "One whose complaints a terminal can show"
