@@ -193,13 +193,14 @@ def _all_species(): return load_species()
 def reasons(evidence:Evidence, bundle:Bundle)->Iterator[list[str]]:
     "For each photograph, in a few words, why a person should look at it"
     sizes, limits, names = Counter(evidence.labels.tolist()), bundle.thresholds, [name_of(name, bundle) for name in evidence.names]
-    groups = _groups(evidence.rows)
+    groups, doubts = _groups(evidence.rows), scores(evidence)
     for i,row in enumerate(evidence.rows):
         found, bird = [], evidence.network.bird[i]
         if bird<limits.bird: found.append(f'probably not a bird ({percent(1-bird)})')
         if evidence.drawn[i]>.5: found.append(f'probably a drawing, painting, map or chart ({percent(evidence.drawn[i])})')
         if bird>=limits.bird: found += another_bird(evidence, i, bundle, names)
         if not found and sizes[evidence.labels[i]]>=ENOUGH and evidence.among[i,evidence.labels[i]]<FAR: found.append('far from the other photographs of its species')
+        if not found and doubts[i]>.5: found.append(f'several small doubts ({percent(doubts[i])})')
         yield found+about_the_file(row, evidence.traits[i], groups, bundle)
 
 # %% ../nbs/21_suspect.ipynb #0000001f
@@ -208,7 +209,7 @@ def another_bird(evidence:Evidence, i:int, bundle:Bundle, names:list[str])->list
     network, place, said = evidence.network, evidence.place[i], evidence.among[i]
     best, likely = int(network.species[i].argmax()), float(network.species[i].max()*network.known[i])
     if place>=0 and network.known[i]<bundle.thresholds.known:
-        return [f'probably another bird ({percent(1-network.known[i])}), none of the {len(bundle.species)} that the network knows; most like the {bundle.species[best].english}']
+        return [f'probably another bird ({percent(1-network.known[i])}), none of the {len(bundle.species)} that the network knows, most like the {bundle.species[best].english}']
     if best!=place and likely>(.5 if place>=0 else .9): return [f'probably another bird: {bundle.species[best].english} ({percent(likely)})']
     other = int(said.argmax())
     if place<0 and other!=evidence.labels[i] and said[other]>.5: return [f'probably another bird: it is more like the photographs of {names[other]} ({percent(said[other])})']
@@ -297,7 +298,7 @@ def _changed(before, after):
 
 def _kind(text):
     "A reason without its particulars, to count by"
-    return 'one of several copies' if text.endswith(' copies') else text.split(':')[0].split(' (')[0].split(' under ')[0]
+    return 'one of several copies' if text.endswith(' copies') else 'filed under several birds' if ' filed under ' in text else text.split(':')[0].split(' (')[0]
 
 def _summary(rows, unseen, changed, started):
     kinds = Counter(kind for row in rows for kind in {_kind(text) for text in row.suspicions.split('; ') if text})
