@@ -281,7 +281,7 @@ def progress(self:Review, species:str|None=None)->Progress:
     "How far I am, with one bird or overall"
     return Progress(*(sum(count.values()) if species is None else count[species] for count in self.counts.values()))
 
-# %% ../nbs/22_clean.ipynb #0000002b
+# %% ../nbs/22_clean.ipynb #0000002c
 @patch
 def others(self:Review, photo:str)->list[tuple[str,str,str]]:
     "What the others say of a photograph that I have judged: who, decision, label"
@@ -298,7 +298,7 @@ def agreement(self:Review)->dict[str,tuple[int,int]]:
             same[by] += (decision, label)==words[self.by][:2]
     return {by: (same[by], both[by]) for by in sorted(both)}
 
-# %% ../nbs/22_clean.ipynb #00000031
+# %% ../nbs/22_clean.ipynb #00000032
 COFFEE = 180 # Seconds between two actions; after more than this, somebody was away
 RECENT = 100 # Actions that tell the pace
 
@@ -315,7 +315,7 @@ def minutes_left(self:Review)->float|None:
     speed, progress = pace(self.actions), self.progress()
     return (progress.total-progress.done)/speed if speed else None
 
-# %% ../nbs/22_clean.ipynb #00000034
+# %% ../nbs/22_clean.ipynb #00000035
 @patch
 def search(self:Review, text:str='', hint:str='')->list[Species]:
     "The birds that `text` may mean, the likeliest first; without a `text`, those that are named in `hint`, and the last labels"
@@ -345,7 +345,7 @@ def _likely(self:Review, hint):
     names = [name for _,name in named] + [word.label for word in labels]
     return [self.names[name] for name in dict.fromkeys(names) if name in self.names][:8]
 
-# %% ../nbs/22_clean.ipynb #00000038
+# %% ../nbs/22_clean.ipynb #00000039
 LARGE = 1600 # Pixels of the longer side, when a photograph is looked at closely
 
 def jpeg(path:Path, side:int)->bytes:
@@ -363,7 +363,7 @@ def thumbnail(manifest:Manifest, row:Row)->bytes:
         return place.read_bytes()
     return jpeg(path, THUMBNAIL)
 
-# %% ../nbs/22_clean.ipynb #0000003b
+# %% ../nbs/22_clean.ipynb #0000003c
 def licence(row:Row)->str:
     "The licence of `row`, for people"
     plain = {'': 'no licence known', 'arr': 'all rights reserved', 'cc0': 'CC0', 'pdm': 'public domain'}
@@ -379,7 +379,7 @@ def papers(row:Row)->dict[str,str]:
     known = dict(Title=row.title, Author=row.creator or 'not named', Licence=licence(row), Source=row.source, Date=row.observed_on, Size=size)
     return {name: text for name,text in known.items() if text}
 
-# %% ../nbs/22_clean.ipynb #0000003e
+# %% ../nbs/22_clean.ipynb #0000003f
 class Desk:
     "What the kernel says to the page: messages in, replies and pictures out, and no widget in sight"
     DEEDS = 'open','view','page','reload','person','decide','undo','redo','group','zoom','search'
@@ -399,7 +399,7 @@ class Desk:
         bird = self.review.names.get(scientific)
         return bird.to_dict() if bird else dict(german='', english=scientific, scientific=scientific)
 
-# %% ../nbs/22_clean.ipynb #0000003f
+# %% ../nbs/22_clean.ipynb #00000040
 @patch
 def _mark(self:Desk, photo):
     "What has been said about a photograph"
@@ -423,7 +423,7 @@ def _photos(self:Desk, photos, pictures):
     rows = {row.id: row for row in self.review.manifest.rows(id=tuple(photos))} if photos else {}
     return [self._photo(rows[photo], pictures, partial(thumbnail, self.review.manifest)) for photo in photos if photo in rows]
 
-# %% ../nbs/22_clean.ipynb #00000041
+# %% ../nbs/22_clean.ipynb #00000042
 @patch
 def status(self:Desk)->dict:
     "How far I am, how fast, and with whom I agree"
@@ -447,7 +447,7 @@ def _page(self:Desk, message, pictures):
     number = message['number']
     return dict(list=self.review.version, number=number, photos=self._photos(self.review.page(number), pictures))
 
-# %% ../nbs/22_clean.ipynb #00000042
+# %% ../nbs/22_clean.ipynb #00000043
 @patch
 def _open(self:Desk, message, pictures): return self._list(self.review.start(), pictures)
 
@@ -471,7 +471,7 @@ def _decide(self:Desk, message, pictures):
     photos = self.review.decide(message['photos'], message['decision'], message.get('label', ''))
     return dict(changed=[self._mark(photo) for photo in photos], status=self.status())
 
-# %% ../nbs/22_clean.ipynb #00000044
+# %% ../nbs/22_clean.ipynb #00000045
 @patch
 def _undo(self:Desk, message, pictures): return self._turned(self.review.undo(), message, pictures)
 
@@ -500,7 +500,7 @@ def _search(self:Desk, message, pictures):
     birds = self.review.search(message['text'], message.get('hint', ''))
     return dict(birds=[bird.to_dict() for bird in birds[:8]])
 
-# %% ../nbs/22_clean.ipynb #00000049
+# %% ../nbs/22_clean.ipynb #0000004a
 #| code-fold: true
 JS_TOOLS = r"""
 const make = (tag, name, parent) => {
@@ -532,7 +532,7 @@ const pick = (text, parent, act) => {
 const many = (n, word) => `${n.toLocaleString('en')} ${word}${n === 1 ? '' : 's'}`
 """
 
-# %% ../nbs/22_clean.ipynb #0000004b
+# %% ../nbs/22_clean.ipynb #0000004c
 #| code-fold: true
 JS_TALK = r"""
 function ask(page, message) {
@@ -563,7 +563,7 @@ function hear(page, message, buffers) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000004d
+# %% ../nbs/22_clean.ipynb #0000004e
 #| code-fold: true
 JS_DECIDE = r"""
 function decide(page, ids, decision, label = '') {
@@ -584,7 +584,7 @@ function written(page, message, ids = []) {          // one after the other
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000004f
+# %% ../nbs/22_clean.ipynb #00000050
 #| code-fold: true
 JS_UNDO = r"""
 async function turn_back(page, kind) {               // undo or redo
@@ -603,7 +603,7 @@ function take(page, mark) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000051
+# %% ../nbs/22_clean.ipynb #00000052
 #| code-fold: true
 JS_PAGES = r"""
 function receive(page, photo, buffers) {
@@ -630,7 +630,7 @@ function keep_sheet(page, reply) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000053
+# %% ../nbs/22_clean.ipynb #00000054
 #| code-fold: true
 JS_SWEEP = r"""
 function sweep(page) {                               // let go of the pictures that no page shows
@@ -652,7 +652,7 @@ async function sheet(page, number) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000055
+# %% ../nbs/22_clean.ipynb #00000056
 #| code-fold: true
 JS_TURN = r"""
 async function turn(page, number, focus) {
@@ -672,7 +672,7 @@ async function turn(page, number, focus) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000057
+# %% ../nbs/22_clean.ipynb #00000058
 #| code-fold: true
 JS_TILES = r"""
 const SAY = {keep: 'kept', drop: 'dropped', relabel: 'is'}
@@ -692,7 +692,7 @@ function draw(page) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000058
+# %% ../nbs/22_clean.ipynb #00000059
 #| code-fold: true
 JS_TILE = r"""
 function tile(page, photo) {
@@ -718,7 +718,7 @@ function tile(page, photo) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000005a
+# %% ../nbs/22_clean.ipynb #0000005b
 #| code-fold: true
 JS_MARK = r"""
 function show_mark(page, photo) {
@@ -740,7 +740,7 @@ function refresh(page) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000005c
+# %% ../nbs/22_clean.ipynb #0000005d
 #| code-fold: true
 JS_FOCUS = r"""
 const active = page => page.root.getRootNode().activeElement
@@ -763,7 +763,7 @@ function enter(page) {                               // a notebook keeps the key
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000005d
+# %% ../nbs/22_clean.ipynb #0000005e
 #| code-fold: true
 JS_SELECT = r"""
 function select(page, ids) { page.selected = new Set(ids); refresh(page) }
@@ -779,7 +779,7 @@ function step(page, by, extend) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000005f
+# %% ../nbs/22_clean.ipynb #00000060
 #| code-fold: true
 JS_ACT = r"""
 function act(page, decision) {
@@ -803,7 +803,7 @@ function rest(page) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000061
+# %% ../nbs/22_clean.ipynb #00000062
 #| code-fold: true
 JS_GROUP = r"""
 async function open_group(page, id) {
@@ -823,7 +823,7 @@ async function open_group(page, id) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000063
+# %% ../nbs/22_clean.ipynb #00000064
 #| code-fold: true
 JS_MOUSE = r"""
 function mouse(page, signal) {
@@ -853,7 +853,7 @@ function mouse(page, signal) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000065
+# %% ../nbs/22_clean.ipynb #00000066
 #| code-fold: true
 JS_TABLE = r"""
 const TABLE = [
@@ -877,7 +877,7 @@ const TABLE = [
 ]
 """
 
-# %% ../nbs/22_clean.ipynb #00000067
+# %% ../nbs/22_clean.ipynb #00000068
 #| code-fold: true
 JS_KEYS = r"""
 const DEEDS = new Map(TABLE.flatMap(([, , keys, deed, large]) => deed ? keys.map(key => [key, {deed, large}]) : []))
@@ -905,7 +905,7 @@ function keys(page, event) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000069
+# %% ../nbs/22_clean.ipynb #0000006a
 #| code-fold: true
 JS_PANEL = r"""
 function panel(page, name, title) {
@@ -932,7 +932,7 @@ function close(page, again) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000006b
+# %% ../nbs/22_clean.ipynb #0000006c
 #| code-fold: true
 JS_ZOOM = r"""
 async function zoom(page, id) {
@@ -963,7 +963,7 @@ async function zoom(page, id) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000006d
+# %% ../nbs/22_clean.ipynb #0000006e
 #| code-fold: true
 JS_FACTS = r"""
 function facts(page, side, photo) {
@@ -994,7 +994,7 @@ function facts(page, side, photo) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000006e
+# %% ../nbs/22_clean.ipynb #0000006f
 #| code-fold: true
 JS_WALK = r"""
 function zoom_marks(page) {
@@ -1015,7 +1015,7 @@ async function walk(page, by) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000070
+# %% ../nbs/22_clean.ipynb #00000071
 #| code-fold: true
 JS_RELABEL = r"""
 function relabel(page, ids) {
@@ -1040,7 +1040,7 @@ function relabel(page, ids) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000072
+# %% ../nbs/22_clean.ipynb #00000073
 #| code-fold: true
 JS_OFFER = r"""
 async function search(offer) {
@@ -1072,7 +1072,7 @@ function choose({page, ids, birds}, place) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000074
+# %% ../nbs/22_clean.ipynb #00000075
 #| code-fold: true
 JS_HELP = r"""
 function help(page) {
@@ -1089,7 +1089,7 @@ function help(page) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000075
+# %% ../nbs/22_clean.ipynb #00000076
 #| code-fold: true
 JS_WHO = r"""
 function who(page) {
@@ -1111,7 +1111,7 @@ function who(page) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000077
+# %% ../nbs/22_clean.ipynb #00000078
 #| code-fold: true
 JS_FRAME = r"""
 function frame(page, el) {
@@ -1141,7 +1141,7 @@ function frame(page, el) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000078
+# %% ../nbs/22_clean.ipynb #00000079
 #| code-fold: true
 JS_FOOT = r"""
 function foot(page, el) {
@@ -1170,7 +1170,7 @@ function bar(page) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000007a
+# %% ../nbs/22_clean.ipynb #0000007b
 #| code-fold: true
 JS_NEWS = r"""
 function progress(page) {
@@ -1192,7 +1192,7 @@ function progress(page) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000007b
+# %% ../nbs/22_clean.ipynb #0000007c
 #| code-fold: true
 JS_NOTE = r"""
 function note(page, text) {
@@ -1207,7 +1207,7 @@ function alarm(page, text, reload) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000007d
+# %% ../nbs/22_clean.ipynb #0000007e
 #| code-fold: true
 JS_FILTERS = r"""
 function filters(page) {
@@ -1238,7 +1238,7 @@ function filters(page) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000007e
+# %% ../nbs/22_clean.ipynb #0000007f
 #| code-fold: true
 JS_RENEW = r"""
 async function renew(page, message) {
@@ -1254,7 +1254,7 @@ function fresh(page, reply, closing) {
 }
 """
 
-# %% ../nbs/22_clean.ipynb #00000080
+# %% ../nbs/22_clean.ipynb #00000081
 #| code-fold: true
 JS_RENDER = r"""
 function render({model, el}) {
@@ -1276,7 +1276,7 @@ function render({model, el}) {
 export default { render }
 """
 
-# %% ../nbs/22_clean.ipynb #00000082
+# %% ../nbs/22_clean.ipynb #00000083
 #| code-fold: true
 CSS_PAGE = """
 .cl-page {
@@ -1311,7 +1311,7 @@ CSS_PAGE = """
 .cl-buttons { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem; }
 """
 
-# %% ../nbs/22_clean.ipynb #00000083
+# %% ../nbs/22_clean.ipynb #00000084
 #| code-fold: true
 CSS_HEAD = """
 .cl-head { display: grid; gap: .5rem; padding: .75rem 1.25rem .625rem; border-bottom: 1px solid var(--line); }
@@ -1337,7 +1337,7 @@ CSS_HEAD = """
 .cl-page .cl-alarm button { min-height: 44px; margin-left: .75rem; padding: 0 1rem; border: 1px solid; border-radius: 12px; background: none; cursor: pointer; }
 """
 
-# %% ../nbs/22_clean.ipynb #00000085
+# %% ../nbs/22_clean.ipynb #00000086
 #| code-fold: true
 CSS_TILES = """
 .cl-scroller { flex: 1; min-height: 0; overflow-y: auto; padding: 1rem 1.25rem; outline: 0; scroll-padding: 1rem; }
@@ -1357,7 +1357,7 @@ CSS_TILES = """
 .cl-frame .cl-fault { padding: .75rem; font-size: .8125rem; color: var(--soft); text-align: center; }
 """
 
-# %% ../nbs/22_clean.ipynb #00000086
+# %% ../nbs/22_clean.ipynb #00000087
 #| code-fold: true
 CSS_MARKS = """
 .cl-page :is(.cl-badge, .cl-stack) { position: absolute; left: .375rem; padding: .125rem .5rem; border-radius: 999px; font-size: .8125rem; font-weight: 600; }
@@ -1382,7 +1382,7 @@ CSS_MARKS = """
 .cl-where { min-width: 4.5rem; text-align: center; color: var(--soft); font-variant-numeric: tabular-nums; white-space: nowrap; }
 """
 
-# %% ../nbs/22_clean.ipynb #00000088
+# %% ../nbs/22_clean.ipynb #00000089
 #| code-fold: true
 CSS_PANELS = """
 .cl-panel { position: absolute; inset: 0; z-index: 2; outline: 0; background: var(--paper); }
@@ -1413,7 +1413,7 @@ CSS_PANELS = """
 .cl-card .cl-fault { color: var(--warn); }
 """
 
-# %% ../nbs/22_clean.ipynb #0000008a
+# %% ../nbs/22_clean.ipynb #0000008b
 #| code-fold: true
 CSS_PHONE = """
 @media (pointer: coarse) { .cl-page .cl-deed { height: 44px; } .cl-page .cl-stack { min-height: 44px; } }
@@ -1446,7 +1446,7 @@ CSS_PHONE = """
 }
 """
 
-# %% ../nbs/22_clean.ipynb #0000008c
+# %% ../nbs/22_clean.ipynb #0000008d
 def sentence(error:Exception)->str:
     "What to tell the person at the page about an `error`"
     nothing = 'and nothing was changed'
@@ -1482,7 +1482,7 @@ class CleaningPage(anywidget.AnyWidget):
         truth = [self.desk._mark(photo) for photo in map(str, asked.get('photos') or ()) if photo in self.desk.review.items]
         return dict(kind='failed', seq=asked.get('seq'), view=asked.get('view'), sentence=sentence(error), changed=truth)
 
-# %% ../nbs/22_clean.ipynb #0000008e
+# %% ../nbs/22_clean.ipynb #0000008f
 def page(
     folder:str|Path|None=None,  # Holds the manifest; None for what BIRDCLF_DATA says, or else 'data'
     by:str|None=None,           # Who cleans; None for what BIRDCLF_PERSON says, or else who is logged in

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STIFFNESS', 'SHARPNESS', 'SMALL', 'FAR', 'ENOUGH', 'BLURRED', 'softmax', 'logistic', 'Opinion', 'opinion', 'probe',
            'drawings', 'bent', 'drawn', 'Evidence', 'gather_evidence', 'among_best', 'scores', 'name_of', 'reasons',
-           'another_bird', 'about_the_file', 'model_of', 'Suspected', 'judged', 'suspect']
+           'another_bird', 'about_the_file', 'Suspected', 'judged', 'suspect']
 
 # %% ../nbs/21_suspect.ipynb #00000002
 import time
@@ -23,7 +23,7 @@ from .bundle import Bundle
 from .classify import Classifier,percent
 from .manifest import Manifest,Row,in_parts
 from .species import load_species
-from .verify import TRAITS,Looks
+from .verify import TRAITS,Looks,model_of
 
 # %% ../nbs/21_suspect.ipynb #00000005
 def softmax(logits:np.ndarray)->np.ndarray:
@@ -233,10 +233,6 @@ def _groups(rows):
     return groups
 
 # %% ../nbs/21_suspect.ipynb #00000021
-def model_of(bundle:Bundle)->str:
-    "The name that `Looks` has for the network of `bundle`"
-    return sha256(bundle.model).hexdigest()
-
 @dataclass
 class Suspected:
     "What came of looking for suspicious photographs"

@@ -6,7 +6,7 @@
 __all__ = ['SIDE', 'TRAITS', 'THUMBNAIL', 'SKETCH', 'TINTS', 'MISSING', 'CHANGED', 'MAX_SECONDS', 'MAX_MEMORY', 'TOO_SLOW',
            'NO_MEMORY', 'DIED', 'KINDS', 'VERSION', 'OURS', 'MIRROR', 'GRID', 'SHARES', 'FINE', 'PERHAPS', 'ALIKE',
            'BATCH', 'traits', 'thumbnail_of', 'save_thumbnail', 'sketch_of', 'Look', 'look', 'reason_of',
-           'limit_memory', 'read_for', 'Reader', 'Seen', 'Looks', 'candidates', 'shrink', 'level', 'parts',
+           'limit_memory', 'read_for', 'Reader', 'model_of', 'Seen', 'Looks', 'candidates', 'shrink', 'level', 'parts',
            'correlation', 'Fit', 'overlap', 'in_order', 'fine_fit', 'colours_fit', 'Gallery', 'Verified', 'Verifier',
            'verify']
 
@@ -32,9 +32,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from .bundle import Preprocessing
+from .bundle import Bundle,Preprocessing
 from .classify import Classifier,averaged,pixels
-from .manifest import DiskFull,Manifest,ManifestError,Row,file_of,in_parts
+from .manifest import SEALED,DiskFull,Manifest,ManifestError,Row,file_of,in_parts
 from .photo import MAX_BYTES,SMALL_SIDE,PhotoError,open_photo
 
 # %% ../nbs/20_verify.ipynb #00000005
@@ -287,6 +287,10 @@ class Reader:
         self.pipe.close()
 
 # %% ../nbs/20_verify.ipynb #0000001a
+def model_of(bundle:Bundle)->str:
+    "The name that `Looks` has for the network of `bundle`"
+    return sha256(bundle.model).hexdigest()
+
 class Seen(NamedTuple):
     "What is known of some files, a row for each; nan where nothing is"
     species:np.ndarray   # N x S, float32: the network's logits
@@ -616,7 +620,7 @@ class Verifier:
     ):
         self.manifest, self.classifier, self.memory, self.seconds, self.stillborn = manifest, classifier, memory, seconds, 0
         self.workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1)
-        self.looks, self.report = Looks(manifest.folder, sha256(classifier.bundle.model).hexdigest()), Verified()
+        self.looks, self.report = Looks(manifest.folder, model_of(classifier.bundle)), Verified()
 
 # %% ../nbs/20_verify.ipynb #00000034
 @patch
@@ -705,7 +709,7 @@ def _ask(self:Verifier, views):
 @patch
 def _gallery(self:Verifier, rows):
     "`rows`, the best copies first, and what is needed to compare them"
-    rows = sorted(rows, key=lambda row: (-row.width*row.height, -(row.bytes or 0))) # Otherwise as they were found
+    rows = sorted(rows, key=lambda row: (row.license in SEALED, -row.width*row.height, -(row.bytes or 0))) # What may be passed on comes first; otherwise as they were found
     seen = self.looks.get([row.sha256 for row in rows], 'embedding', 'sketch')
     lengths = np.concatenate([np.linalg.norm(part.astype(np.float32), axis=1) for part in np.array_split(seen.embedding, len(rows)//4096+1)])
     return rows, Gallery(np.array([row.sha256 for row in rows]), np.array([int(row.phash, 16) for row in rows], np.uint64),
@@ -715,7 +719,7 @@ def _gallery(self:Verifier, rows):
 def _group(self:Verifier):
     "Write into each row which copy of it is the best"
     rows = list(self.manifest.rows(status='verified'))
-    state = sha256(repr([VERSION, ALIKE, self.looks.model, *((row.id, row.sha256) for row in rows)]).encode()).hexdigest()
+    state = sha256(repr([VERSION, ALIKE, self.looks.model, *((row.id, row.sha256, row.license in SEALED) for row in rows)]).encode()).hexdigest()
     if rows and self.manifest.note('copies grouped')!=state:
         ordered, gallery = self._gallery(rows)
         best, ids = gallery.best_copies(), [row.id for row in ordered]

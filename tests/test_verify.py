@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 from random import Random
@@ -21,7 +22,7 @@ pytest.importorskip('imagehash', reason='needs birdclf[clean]')
 
 import birdclf.verify as verifying
 from birdclf.classify import Classifier
-from birdclf.manifest import Manifest, ManifestError, Row
+from birdclf.manifest import Manifest, ManifestError, Row, kept
 from birdclf.photo import open_photo
 from birdclf.species import load_species
 from birdclf.testing import paint_bird
@@ -367,13 +368,23 @@ def test_the_best_copy_is_the_largest_then_the_one_with_more_bytes_then_the_firs
     files = {'poor.jpg': saved(image, quality=60), 'rich.jpg': saved(image, quality=95), 'rich again.jpg': saved(image, quality=95), 'little.jpg': saved(image.resize((200, 150)), quality=100)}
     run(gathered(tmp_path, files), classifier)
     assert groups(tmp_path) == {'rich.jpg': set(files)}
-    with Manifest(tmp_path, write=True) as manifest: manifest.add([Row('Turdus merula', 'inat', 'large', path='photos/large.png', status='downloaded')])
+    with Manifest(tmp_path, write=True) as manifest: manifest.add([Row('Turdus merula', 'inat', 'large', path='photos/large.png', status='downloaded', license='by')])
     image.resize((640, 480), Image.Resampling.BICUBIC).save(tmp_path/'photos/large.png')
     run(tmp_path, classifier)
     assert groups(tmp_path) == {'large': {*files, 'large'}}
     (tmp_path/'photos/large.png').unlink()
     run(tmp_path, classifier)
     assert groups(tmp_path) == {'rich.jpg': set(files)} and rows_of(tmp_path)['large'].duplicate_group == ''
+
+
+def test_a_copy_that_may_be_passed_on_is_better_than_a_larger_one_that_may_not(tmp_path, classifier):
+    image = made_up(1)
+    run(gathered(tmp_path, {'little.jpg': saved(image.resize((200, 150)), quality=95), 'large.jpg': saved(image, quality=95)}), classifier)
+    assert groups(tmp_path) == {'large.jpg': {'little.jpg', 'large.jpg'}}
+    with Manifest(tmp_path, write=True) as manifest: manifest.update([replace(next(manifest.rows(source_id='large.jpg')), license='')])
+    run(tmp_path, classifier)
+    assert groups(tmp_path) == {'little.jpg': {'little.jpg', 'large.jpg'}}
+    with Manifest(tmp_path) as manifest: assert [row.source_id for row in kept(manifest)] == ['little.jpg']
 
 
 def test_a_long_series_is_not_one_photograph():
