@@ -334,6 +334,21 @@ def left_out(drawings, kinds, keys, others, good, groups):
     return strange, familiar, rest
 
 
+FOUND = REAL[:2] # As whole pictures: the others are cut out, and the page around them is ours
+
+
+def squares(records):
+    "How many drawings, each kind as much as the other, and photographs of our birds are square; by Laplace's rule"
+    from birdclf.train import NOT_BIRD
+    kinds = {kind: [r for r in records if r.group.split('/')[-1] == kind] for kind in FOUND}
+    photographs = [r for r in records if r.species != NOT_BIRD and 'species' in r.path.parts]
+
+    def share(some):
+        sizes = [Image.open(record.path).size for record in some]
+        return (1+sum(abs(width-height) <= .01*max(width, height) for width, height in sizes))/(2+len(sizes))
+    return np.array([np.mean([share(some) for some in kinds.values()]), share(photographs)], np.float32)
+
+
 def fit_drawings(folder, clip_art, target):
     "Write the numbers that `birdclf.suspect` tells drawings by"
     from birdclf.train import NOT_BIRD
@@ -369,7 +384,7 @@ def fit_drawings(folder, clip_art, target):
         learned.append(((kinds == kind).sum(), *figures))
         print(f'  {kind:20} {learned[-1][0]:5}  told from photographs of birds (AUROC): by what never met the kind {figures[0]:.3f}, by what did {figures[1]:.3f}')
     numbers = fit_halves(drawings, kinds, others, good)
-    numbers |= dict(names=np.array(TRAITS), kinds=np.array(list(dict.fromkeys(kinds))), learned=np.array(learned, np.float32), photographs=np.int32(own.sum()), weights=slope, offsets=offset, blurred=np.float32(np.quantile(others[own][:, TRAITS.index('sharpest')], .01)))
+    numbers |= dict(names=np.array(TRAITS), kinds=np.array(list(dict.fromkeys(kinds))), learned=np.array(learned, np.float32), photographs=np.int32(own.sum()), weights=slope, offsets=offset, square=squares(records), blurred=np.float32(np.quantile(others[own][:, TRAITS.index('sharpest')], .01)))
     np.savez_compressed(target, **numbers)
     print(f'{target}: {Path(target).stat().st_size/1000:.0f} kB, {len(numbers["votes"])} support vectors, weights {slope.round(2)}, offsets {offset.round(2)}')
 
@@ -385,7 +400,7 @@ def verified(folder, place, classifier):
     species, truth, rows = load_species(), {}, []
     for number, said in enumerate(truth_of(folder)):
         path = (Path(folder)/'raw_dirty'/said['path']).resolve()
-        rows.append(Row(species.find(said['path'].split('/')[0]).scientific, 'raw_dirty', str(number), path=str(path), status='downloaded', license='by', license_version='4.0'))
+        rows.append(Row(species.find(said['path'].split('/')[0]).scientific, 'raw_dirty', str(number), creator=said['source_repo'], path=str(path), status='downloaded', license='by', license_version='4.0'))
         truth[rows[-1].id] = said
     manifest = Manifest(place, write=True)
     manifest.add(rows)
@@ -465,7 +480,7 @@ def cleanvision_order(paths):
 
 def orders(measured):
     "Name -> how suspicious each photograph is"
-    from birdclf.suspect import Evidence, scores
+    from birdclf.suspect import alone, drawn, scores
     from cleanlab.outlier import OutOfDistribution
     from cleanlab.rank import get_label_quality_scores
     e, here = measured.evidence, np.arange(len(measured.rows))
@@ -473,8 +488,6 @@ def orders(measured):
     inside = linear(100).fit(vectors, labels).predict_proba(vectors)[here, labels]
     outside = out_of_sample(vectors, labels)
     network = e.network.bird*e.network.known*e.network.species[here, e.place]
-    nothing = np.zeros_like(e.drawn)
-    strangers = Evidence(e.rows, labels, e.names, e.network, np.full_like(e.place, -1), e.among, e.drawn, e.traits)
     odd = OutOfDistribution(params={'k': 5}).fit_score(features=vectors, verbose=False)
     return {"fastai's ImageClassifierCleaner (loss)": 1-inside,
             'probe, out of sample': 1-outside[here, labels],
@@ -483,8 +496,10 @@ def orders(measured):
             'cleanlab: out of distribution': 1-odd,
             'cleanvision: worst of its checks': cleanvision_order(measured.paths),
             'ours': measured.score,
-            'ours, without traits': scores(Evidence(e.rows, labels, e.names, e.network, e.place, e.among, nothing, e.traits)),
-            'ours, if the network knew none of the birds': scores(strangers),
+            'ours, if nobody said where a picture is from': alone(e),
+            'the same, and not whether it is square': alone(replace(e, drawn=drawn(measured.seen.traits))),
+            'ours, without traits': scores(replace(e, drawn=np.zeros_like(e.drawn))),
+            'ours, if the network knew none of the birds': scores(replace(e, place=np.full_like(e.place, -1))),
             'only the traits': e.drawn,
             'a perfect order': measured.wrong.astype(float)}
 
