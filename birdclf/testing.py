@@ -6,7 +6,7 @@
 __all__ = ['LIGHT', 'BLUR', 'BIRDS', 'POSTURES', 'SIZE', 'SCENES', 'smooth', 'Canvas', 'shape', 'disc', 'box', 'shade', 'eye',
            'outdoors', 'Plumage', 'branch', 'perching', 'folded_wing', 'head', 'swimming', 'drake_head', 'on_legs',
            'striding', 'wading', 'paint_bird', 'moulted', 'mirrored', 'cat', 'house', 'tree', 'paint_scene', 'Shown',
-           'contact_sheet', 'paint_folder', 'photographs']
+           'contact_sheet', 'paint_folder', 'photographs', 'photographs_in_book']
 
 # %% ../nbs/90_testing.ipynb #00000002
 from collections.abc import Iterable
@@ -444,3 +444,10 @@ def photographs()->Path|None:
         raise ValueError(f'BIRDCLF_PHOTOS names {named!r}, which is not a folder. It should hold one sub-folder '
                          'species/ with a folder for each bird; set it to nothing to do without photographs.')
     return Path(named)
+
+def photographs_in_book(
+    name:str, # Of a sub-folder
+)->Path|None:
+    "That part of the photographs, while the book is being made where there are some; None otherwise, because what a notebook keeps must be painted"
+    folder = photographs() if os.environ.get('BIRDCLF_BOOK') else None
+    return folder/name if folder and (folder/name).is_dir() else None

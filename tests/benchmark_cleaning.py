@@ -11,6 +11,7 @@ drawing from a photograph was fitted without them too:
 """
 import argparse
 import csv
+import time
 import zlib
 from collections import Counter
 from dataclasses import replace
@@ -417,9 +418,11 @@ class Measured:
         self.folder = Path(folder)
         classifier = Classifier(bundle)
         with TemporaryDirectory() as place:
+            started = time.monotonic()
             manifest, truth = verified(folder, place, classifier)
             with manifest:
                 print(suspect(manifest, classifier), flush=True)
+                self.seconds = time.monotonic()-started
                 self.every, self.truth = list(manifest.rows()), truth
             self.rows = [row for row in self.every if row.status == 'verified' and truth[row.id]['label'] in ('ok', 'wrong')]
             alone = [replace(row, duplicate_group='') for row in self.rows]
