@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['LIBRARIES', 'VERBS', 'Refusal', 'put', 'real_name', 'visible', 'json_line', 'bar', 'paragraph', 'add_verb',
-           'classify_verb', 'positive', 'add_classify', 'need', 'train_verb', 'add_train', 'check_port', 'announce',
-           'page_settings', 'page_frame', 'page_notebook', 'serve_page', 'app_verb', 'check_model', 'port_number',
-           'add_app', 'gathering', 'in_one_sentence', 'web_options', 'add_data', 'chosen_sources', 'say_plan',
-           'say_terms', 'search_verb', 'again_at', 'tell', 'progress', 'add_search', 'download_verb', 'add_download',
-           'status_verb', 'status_lines', 'common', 'add_status', 'cleaning', 'verify_verb', 'suspect_verb',
-           'add_cleaning', 'add_verify', 'add_suspect', 'clean_verb', 'add_clean', 'import_verb', 'add_import',
-           'export_verb', 'add_export', 'Parser', 'make_parser', 'main']
+           'classify_verb', 'positive', 'add_classify', 'need', 'train_verb', 'add_train', 'evaluate_verb',
+           'add_evaluate', 'check_port', 'announce', 'page_settings', 'page_frame', 'page_notebook', 'serve_page',
+           'app_verb', 'check_model', 'port_number', 'add_app', 'gathering', 'in_one_sentence', 'web_options',
+           'add_data', 'chosen_sources', 'say_plan', 'say_terms', 'search_verb', 'again_at', 'tell', 'progress',
+           'add_search', 'download_verb', 'add_download', 'status_verb', 'status_lines', 'common', 'add_status',
+           'cleaning', 'verify_verb', 'suspect_verb', 'add_cleaning', 'add_verify', 'add_suspect', 'split_verb',
+           'add_split', 'clean_verb', 'add_clean', 'import_verb', 'add_import', 'export_verb', 'add_export', 'Parser',
+           'make_parser', 'main']
 
 # %% ../nbs/60_cli.ipynb #00000002
 import errno,json,logging,os,re,socket,sys
@@ -130,7 +131,7 @@ def train_verb(args)->int:
     from birdclf.bundle import BundleError
     from birdclf.export import make_model
     from birdclf.species import SpeciesError,load_species
-    from birdclf.train import PhotosError
+    from birdclf.folder import PhotosError
     try: make_model(Path(args.photos), Path(args.bundle), species=load_species(args.species), runs=Path(args.runs), weights=args.weights)
     except (PhotosError, SpeciesError, BundleError) as e: raise Refusal(str(e), 2) from e
     except WeightsError as e: raise Refusal(str(e), 1) from e
@@ -146,6 +147,31 @@ def add_train(verbs):
     parser.add_argument('--species', metavar='CSV', help='a list of your own birds (default: the 74 of the book)')
     parser.add_argument('--runs', default='runs', metavar='DIR', help='keeps what an interrupted training needs (default: runs)')
     parser.add_argument('--weights', metavar='DIR', help='a folder with the pretrained weights (default: $BIRDCLF_WEIGHTS, or a cache that is filled from the internet)')
+
+# %% ../nbs/60_cli.ipynb #e5a10002
+def evaluate_verb(args)->int:
+    "Say how well a model names the photographs of a folder"
+    from birdclf.bundle import BundleError
+    from birdclf.classify import Classifier
+    from birdclf.folder import PhotosError
+    from birdclf.report import ReportError,check_report,evaluate_folder,name_in,save_report,show_report
+    try:
+        check_report(args.report)
+        report = evaluate_folder(Classifier.load(args.bundle), args.folder, progress if find_spec('tqdm') else None)
+        save_report(args.report, report)
+    except (BundleError, PhotosError, ReportError) as e: raise Refusal(str(e), 2) from e
+    put('\n'.join(map(visible, show_report(report).split('\n')))+'\n')
+    for record,why in report.asked.unread: put(visible(f'{real_name(name_in(report, record))}: {why}'))
+    put(f'The report is in {visible(real_name(args.report))}. It holds small copies of the photographs of the worst mistakes.')
+    return 1 if report.asked.unread else 0
+
+def add_evaluate(verbs):
+    parser = add_verb(verbs, 'evaluate', 'say how well a model names photographs whose birds you know', '''
+        birdclf evaluate photographs
+        birdclf evaluate photographs --bundle runs/bundle --report new.html''', evaluate_verb)
+    parser.add_argument('folder', metavar='FOLDER', help='a folder with a folder of photographs for each species, and perhaps other_birds/ and not_bird/')
+    parser.add_argument('--report', default='report.html', metavar='FILE', help='receives the report, an HTML page (default: report.html)')
+    parser.add_argument('--bundle', metavar='DIR', help='judge the model in this folder instead of the one that comes with birdclf')
 
 # %% ../nbs/60_cli.ipynb #00000017
 def check_port(port:int, verb:str='app'):
@@ -476,6 +502,24 @@ def add_cleaning(verbs, name, does, run):
 def add_verify(verbs): add_cleaning(verbs, 'verify', 'look at every file: is it a sound picture, and one that we have not got already', verify_verb)
 def add_suspect(verbs): add_cleaning(verbs, 'suspect', 'find the photographs that are probably wrong, with reasons; nothing is thrown away', suspect_verb)
 
+# %% ../nbs/60_cli.ipynb #e5a20002
+def split_verb(args)->int:
+    "Give each kept photograph a side"
+    need('scipy', 'clean', 'Splitting')
+    with in_one_sentence():
+        from birdclf.split import split
+        with gathering(args, write=True)[0] as manifest: report = split(manifest, test=args.test, batch_size=args.batch_size)
+        put(f'{report}\nNext: birdclf export FOLDER')
+    return 0
+
+def add_split(verbs):
+    parser = add_verb(verbs, 'split', 'divide the kept photographs into training and test, so that nothing leaks', '''
+        birdclf split
+        birdclf split --test .3 --batch-size 256''', split_verb)
+    parser.add_argument('--test', type=float, default=.2, metavar='SHARE', help='of each species, for the test (default: 0.2)')
+    parser.add_argument('--batch-size', type=int, default=64, metavar='N', help='the small set has 4 N photographs for training and 2 N for the test (default: 64)')
+    add_data(parser)
+
 # %% ../nbs/60_cli.ipynb #c1ea0005
 def clean_verb(args)->int:
     "Serve the page for cleaning until somebody stops it"
@@ -540,7 +584,7 @@ def add_export(verbs):
     add_data(parser)
 
 # %% ../nbs/60_cli.ipynb #0000002c
-VERBS = [add_classify, add_app, add_search, add_download, add_verify, add_suspect, add_clean, add_status, add_import, add_export, add_train]
+VERBS = [add_classify, add_app, add_search, add_download, add_verify, add_suspect, add_clean, add_split, add_status, add_import, add_export, add_train, add_evaluate]
 
 class Parser(ArgumentParser):
     "One whose complaints a terminal can show"

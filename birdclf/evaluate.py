@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MEANINGS', 'log_sum', 'probabilities', 'open_set', 'fit_temperature', 'calibration_error', 'fit_thresholds', 'auroc',
-           'Predictions', 'cross_temperatures', 'Figure', 'figures', 'show_figures', 'Judged', 'judge']
+           'Predictions', 'cross_temperatures', 'Figure', 'figures', 'written', 'show_figures', 'wilson', 'Judged',
+           'judge']
 
 # %% ../nbs/44_evaluate.ipynb #00000002
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def cross_temperatures(found:Predictions, parts:int=10)->np.ndarray:
         for r in range(len(out)): out[r,where==p] = fit_temperature(found.logits[r,rest,:S], found.truth[rest])
     return out
 
-def _answers(found, temperatures):
+def _answers(found, temperatures, coverage=.95):
     "R x N arrays of what the figures are computed from"
     S = found.n_species
     order = np.argsort(-found.logits[...,:S], axis=-1, kind='stable')
@@ -115,7 +116,7 @@ def _answers(found, temperatures):
     ranked = np.take_along_axis(sure, order, -1)
     bird, known = open_set(found.logits)
     return dict(right=order[...,0]==found.truth, top5=(order[...,:5]==found.truth[:,None]).any(-1), confidence=ranked[...,0],
-        listed=(np.cumsum(ranked, -1)<.95).sum(-1)+1, place=(order==found.truth[:,None]).argmax(-1), bird=bird, known=known)
+        listed=(np.cumsum(ranked, -1)<coverage).sum(-1)+1, place=(order==found.truth[:,None]).argmax(-1), bird=bird, known=known)
 
 # %% ../nbs/44_evaluate.ipynb #00000013
 @dataclass(frozen=True)
@@ -144,15 +145,21 @@ def _compute(a, truth, S):
 
 # %% ../nbs/44_evaluate.ipynb #00000014
 def figures(
-    found:Predictions,
-    draws:int=1000,    # Of the bootstrap
+    found:Predictions,            # Of at least one photograph of a species
+    draws:int=1000,               # Of the bootstrap
     seed:int=0,
+    *,
+    temperature:float|None=None,  # Of the bundle that is judged; None for the one that other sources ask for
+    coverage:float=.95,           # What the list of candidates holds
 )->list[Figure]:
     "What a stranger should know about these predictions, with intervals by resampling groups"
-    answers, S = _answers(found, cross_temperatures(found)), found.n_species
+    temperatures = cross_temperatures(found) if temperature is None else np.full(found.logits.shape[:2], temperature)
+    answers, S = _answers(found, temperatures, coverage), found.n_species
     rng, sides = np.random.default_rng(seed), []
     for side in (found.truth<S, found.truth==S, found.truth==S+1):
-        sides.append([np.flatnonzero(side&(found.groups==g)) for g in np.unique(found.groups[side])])
+        rows = np.flatnonzero(side)
+        group = np.unique(found.groups[rows], return_inverse=True)[1]
+        sides.append(np.split(rows[np.argsort(group, kind='stable')], np.cumsum(np.bincount(group))[:-1]))
     drawn = []
     for _ in range(draws):
         rows = np.concatenate([side[i] for side in sides for i in rng.integers(0, len(side), len(side))])
@@ -160,11 +167,25 @@ def figures(
     here = _compute(answers, found.truth, S)
     return [Figure(k, float(here[k]), *(float(q) for q in np.quantile([d[k] for d in drawn], (.025,.975))), MEANINGS[k]) for k in MEANINGS if k in here]
 
+def written(name:str, x:float)->str:
+    "The value `x` of the figure called `name`, for people"
+    return f'{x:.2f}' if name=='list_length' else f'{x:.3f}' if name.endswith(('auroc','error')) else f'{x:.1%}'.replace('%', ' %')
+
 def show_figures(found:list[Figure])->str:
     "A Markdown table"
-    def said(f, x): return f'{x:.2f}' if f.name=='list_length' else f'{x:.3f}' if f.name.endswith(('auroc','error')) else f'{x:.1%}'.replace('%', ' %')
-    rows = [f'| {f.meaning} | {said(f,f.value)} | {said(f,f.low)} to {said(f,f.high)} |' for f in found]
+    rows = [f'| {f.meaning} | {written(f.name, f.value)} | {written(f.name, f.low)} to {written(f.name, f.high)} |' for f in found]
     return '\n'.join(['| | | 95 % interval |', '| --- | --- | --- |', *rows])
+
+# %% ../nbs/44_evaluate.ipynb #4b1d0003
+def wilson(
+    right:int,   # So many
+    n:int,       # of so many; at least one
+    z:float=1.96, # Standard deviations: 95 %
+)->tuple[float,float]:
+    "The interval of a share, from Wilson's formula"
+    share, about = right/n, 1+z*z/n
+    middle, half = (share+z*z/(2*n))/about, z*np.sqrt(share*(1-share)/n+z*z/(4*n*n))/about
+    return float(max(0, middle-half)), float(min(1, middle+half))
 
 # %% ../nbs/44_evaluate.ipynb #0000001b
 @dataclass(frozen=True)

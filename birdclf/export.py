@@ -19,8 +19,9 @@ from torch import nn
 from .backbone import get_backbone
 from .bundle import Bundle,check_place,save_bundle
 from .evaluate import Figure,Judged,Predictions,judge,show_figures
+from .folder import NOT_BIRD,OTHER_BIRD,Record,labels_of,read_folder
 from .species import SpeciesList,load_species
-from .train import NOT_BIRD,OTHER_BIRD,Recipe,Record,cross_validate,fingerprint,labels_of,look_at,read_folder,train
+from .train import Recipe,cross_validate,fingerprint,look_at,train
 
 # %% ../nbs/43_export.ipynb #00000005
 class Shipped(nn.Module):

@@ -56,8 +56,8 @@ def kept_out(folder, records, distance=10):
 
 def records_of(folder):
     "Everything in `folder` that may be trained on"
+    from birdclf.folder import read_folder
     from birdclf.species import load_species
-    from birdclf.train import read_folder
     records = read_folder(folder, load_species())
     out = kept_out(folder, records)
     print(f'{len(records):,} photographs to learn from, {len(out)} of them left out because they look like one of raw_dirty', flush=True)
@@ -274,7 +274,7 @@ def traits_of_file(path):
 
 def drawing_jobs(records, clip_art):
     "Kind, file and seed of every drawing to be made"
-    from birdclf.train import NOT_BIRD
+    from birdclf.folder import NOT_BIRD
     rng, birds = np.random.default_rng(1), [record.path for record in records if record.species != NOT_BIRD]
     jobs = [(kind, birds[i]) for kind in FROM_PHOTOGRAPHS for i in rng.choice(len(birds), 150, replace=False)]
     jobs += [(kind, '') for kind in FROM_NOTHING for _ in range(100)]
@@ -340,7 +340,7 @@ FOUND = REAL[:2] # As whole pictures: the others are cut out, and the page aroun
 
 def squares(records):
     "How many drawings, each kind as much as the other, and photographs of our birds are square; by Laplace's rule"
-    from birdclf.train import NOT_BIRD
+    from birdclf.folder import NOT_BIRD
     kinds = {kind: [r for r in records if r.group.split('/')[-1] == kind] for kind in FOUND}
     photographs = [r for r in records if r.species != NOT_BIRD and 'species' in r.path.parts]
 
@@ -352,7 +352,7 @@ def squares(records):
 
 def fit_drawings(folder, clip_art, target):
     "Write the numbers that `birdclf.suspect` tells drawings by"
-    from birdclf.train import NOT_BIRD
+    from birdclf.folder import NOT_BIRD
     from birdclf.verify import TRAITS
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -567,8 +567,9 @@ def rare_plumages(measured):
 def worth(measured):
     "How well a probe names clean photographs from other sources, after it was trained on raw_dirty cleaned this far"
     from birdclf.backbone import get_backbone
+    from birdclf.folder import Record, read_folder
     from birdclf.species import load_species
-    from birdclf.train import Recipe, Record, look_at, read_folder
+    from birdclf.train import Recipe, look_at
     species, folder, recipe = load_species(), measured.folder, Recipe()
     said = [(row, measured.truth[row.id]) for row in measured.every if row.status == 'verified']
     sources = {one['source_repo'] for _, one in said if one['source_repo']}

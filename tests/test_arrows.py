@@ -14,7 +14,7 @@ HEAVY = {'torch', 'torchvision', 'fastai', 'requests', 'sklearn', 'matplotlib', 
 OFF_THE_PATH = HEAVY | {f'birdclf.{name}' for name in ('manifest', 'web', 'search', 'sources', 'download', 'replay', 'verify', 'suspect', 'clean', 'train', 'backbone', 'export')}
 # What the modules that name a bird may import of ours
 ARROWS = {'species': set(), 'photo': set(), 'bundle': {'species'}, 'classify': {'bundle', 'photo', 'species'},
-          'app': {'classify', 'bundle', 'photo', 'species'}}
+          'app': {'classify', 'bundle', 'photo', 'species'}, 'folder': {'species'}}
 
 # The same for those that gather, which load nothing that trains
 GATHERING = {'manifest': {'species'}, 'license': set(), 'web': set(), 'search': {'species', 'manifest', 'license', 'web'},
@@ -22,7 +22,10 @@ GATHERING = {'manifest': {'species'}, 'license': set(), 'web': set(), 'search': 
 
 # And for those that clean, which know no network but the one that names birds, and ask the web for nothing
 CLEANING = {'verify': {'manifest', 'photo', 'classify', 'bundle'}, 'suspect': {'manifest', 'verify', 'classify', 'bundle', 'species'},
-            'clean': {'manifest', 'verify', 'suspect', 'photo', 'species'}}
+            'clean': {'manifest', 'verify', 'suspect', 'photo', 'species'}, 'split': {'manifest'}}
+
+# Judging knows no network but the one that names birds
+JUDGING = {'evaluate': {'bundle'}, 'report': {'bundle', 'classify', 'evaluate', 'folder', 'photo', 'species'}}
 
 
 def loaded_by(code):
@@ -80,7 +83,7 @@ def test_light_modules_import_only_what_the_map_allows(name):
     assert ours <= ARROWS[name]
 
 
-@pytest.mark.parametrize('name, allowed', (GATHERING | CLEANING).items())
+@pytest.mark.parametrize('name, allowed', (GATHERING | CLEANING | JUDGING).items())
 def test_modules_that_gather_and_clean_import_only_what_the_map_allows(name, allowed):
     ours = {module.split('.')[1] for module in imports_of(modules()[name]) if module.startswith('birdclf.')}
     assert ours <= allowed

@@ -14,7 +14,8 @@ import pytest
 
 from birdclf import __file__ as package, __version__
 from birdclf.cli import bar, main, real_name, visible
-from birdclf.testing import paint_bird
+from birdclf.manifest import Manifest, Row
+from birdclf.testing import paint_bird, paint_folder
 
 COMMAND = Path(sys.executable).with_name('birdclf')
 KEYS = ['file', 'verdict', 'species', 'probability', 'candidates', 'scores', 'reason']
@@ -265,3 +266,33 @@ def test_training_refuses_before_it_begins(tmp_path):
     for arguments, words in ((['nowhere'], 'is not a folder'), (['photos', '--bundle', 'kept'], 'diary.txt')):
         status, out, err = birdclf('train', '--photos', *arguments, cwd=tmp_path)
         assert (status, out) == (2, '') and words in err and err.count('\n') == 1
+
+
+# Splitting and judging
+
+def test_evaluate(tmp_path):
+    paint_folder(tmp_path/'photos', ['Amsel', 'Pirol'], n=1)
+    (tmp_path/'photos'/'Amsel'/'letter.jpg').write_text('Dear bird')
+    status, out, err = birdclf('evaluate', 'photos', cwd=tmp_path)
+    assert (status, err) == (1, '') and '2 photographs (2 of its birds)' in out and 'Amsel/letter.jpg: This file is not a picture' in out
+    assert (tmp_path/'report.html').read_text(encoding='utf-8').startswith('<!doctype html>')
+    (tmp_path/'photos'/'Pirol').rename(tmp_path/'photos'/'Pirrol')
+    before = (tmp_path/'report.html').read_bytes()
+    status, out, err = birdclf('evaluate', 'photos', cwd=tmp_path)
+    assert status == 2 and 'Did you mean Eurasian Golden Oriole' in err and err.count('\n') == 1
+    status, out, err = birdclf('evaluate', 'photos', '--report', 'photos/Amsel/0.jpg', cwd=tmp_path)
+    assert status == 2 and 'would be lost' in err and (tmp_path/'report.html').read_bytes() == before
+
+
+def test_split(tmp_path):
+    with Manifest(tmp_path/'data', write=True) as manifest:
+        manifest.add(Row(('Turdus merula', 'Parus major')[n%2], 'inat', str(n), observer_id=str(n//2), license='by', license_version='4.0', status='verified',
+                         path=f'photos/{n}.jpg', sha256=f'{n:064x}', width=400, height=300) for n in range(60))
+    status, out, err = birdclf('split', cwd=tmp_path)
+    assert (status, err) == (0, '') and 'Next: birdclf export' in out
+    with Manifest(tmp_path/'data') as manifest: sides = {row.source_id: row.split for row in manifest.rows()}
+    assert set(sides.values()) == {'train', 'test'} and all(sides[str(n)] == sides[str(n+1)] for n in range(0, 60, 2))
+    assert birdclf('split', cwd=tmp_path)[0] == 0
+    with Manifest(tmp_path/'data') as manifest: assert {row.source_id: row.split for row in manifest.rows()} == sides
+    status, out, err = birdclf('split', '--test', '2', cwd=tmp_path)
+    assert status == 2 and 'Give a share between 0 and 1' in err and err.count('\n') == 1
