@@ -45,26 +45,36 @@ def checked_text(value, name:str)->str:
 @dataclass(frozen=True)
 class Preprocessing:
     "How a photograph becomes the numbers that the network takes"
-    resize:int         # The shorter side, in pixels
-    size:int           # The square that is cut from its middle
+    size:int           # Side of the square that the network takes, in pixels
+    views:tuple        # A number for each look: 1 is the largest square in the middle, 2 half its side; 0 is all of the picture, squeezed
     mean:tuple         # Subtracted from red, green and blue between 0 and 1
     std:tuple          # and what they are divided by
     interpolation:str  # 'bilinear', with antialias, as Pillow does it
-    flip:bool          # Whether to look at the mirror image too, and average
+    flip:bool          # Whether each look is taken in the mirror too
 
     def __post_init__(self):
         checked_number(self.size, 'preprocessing.size', 8, 1024)
-        checked_number(self.resize, 'preprocessing.resize', self.size, 2048)
+        insist(isinstance(self.size, int), 'preprocessing.size must be a whole number.')
+        several = isinstance(self.views, (list, tuple)) and 0<len(self.views)<=8
+        insist(several, f'preprocessing.views is {self.views!r:.50}, and must be one to eight numbers.')
+        object.__setattr__(self, 'views', tuple(_checked_view(view) for view in self.views))
         for name,low in (('mean', -1), ('std', .001)):
             values = getattr(self, name)
             three = isinstance(values, (list, tuple)) and len(values)==3
             insist(three, f'preprocessing.{name} is {values!r:.50}, and must be three numbers.')
             numbers = tuple(checked_number(value, f'preprocessing.{name}', low, 2) for value in values)
             object.__setattr__(self, name, numbers)
-        whole = isinstance(self.size, int) and isinstance(self.resize, int)
-        insist(whole, 'preprocessing must have whole numbers for `resize` and `size`.')
         insist(self.interpolation=='bilinear', f"preprocessing.interpolation is {self.interpolation!r:.50}, and must be 'bilinear'.")
         insist(isinstance(self.flip, bool), f'preprocessing.flip is {self.flip!r:.50}, and must be true or false.')
+
+    @property
+    def side(self)->int:
+        "The shorter side that a photograph needs for all of this, in pixels; more is of no use"
+        return round(self.size*max(1, *self.views))
+
+def _checked_view(view):
+    insist(checked_number(view, 'A number in preprocessing.views', 0, 8)==0 or view>=1, f'preprocessing.views has {view!r:.50}; it takes 0, or 1 to 8.')
+    return view
 
 # %% ../nbs/50_bundle.ipynb #00000015
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ class Thresholds:
     "What the scores must reach, each between 0 and 1"
     bird:float     # Below it: not a bird
     known:float    # Below it: a bird, but none of ours
-    coverage:float # The candidates shown hold this much of the probability
+    coverage:float # Candidates are shown until they hold this much of the probability
 
     def __post_init__(self):
         for name,value in asdict(self).items(): checked_number(value, f'thresholds.{name}', 0, 1)
@@ -136,7 +146,7 @@ def make_bundle(
     return Bundle(**parts, model=model, card=card)
 
 # %% ../nbs/50_bundle.ipynb #00000021
-FORMAT = 1
+FORMAT = 2
 FILES = ('model.onnx', 'bundle.json', 'MODEL_CARD.md')
 MAX_MODEL = 500*2**20 # Bytes
 MAX_TEXT = 4*2**20

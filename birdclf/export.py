@@ -86,12 +86,13 @@ def model_card(
     others, nothing = count(OTHER_BIRD), count(NOT_BIRD)
     ours = [r for r in records if r.species not in (OTHER_BIRD, NOT_BIRD)]
     sources = len({r.group for r in ours})
+    trained = 'Every layer was then trained further.' if recipe.epochs else 'Its last layer was replaced; the others are as they were.'
     apart = f'nor on any other of the same source, of which there are {sources:,}' if sources<len(ours) else 'but nobody knows whether on others by the same hand'
     return f"""# A network that names {len(species)} birds
 
 ## Trained from
 
-`{backbone.name}`: {backbone.source}, licence {backbone.license}. Every layer was then trained further.
+`{backbone.name}`: {backbone.source}, licence {backbone.license}. {trained}
 
 ## Trained on
 
@@ -150,7 +151,7 @@ def make_model(
     "Photographs in, a judged and described bundle out; prints what it does"
     check_place(Path(folder))
     about = licenses_of(photos)
-    seen = look_at(read_folder(photos, species), recipe, get_backbone(recipe.backbone).load(weights))
+    seen = look_at(read_folder(photos, species), recipe, get_backbone(recipe.backbone).load(weights), runs)
     labels = labels_of(species)
     truth, groups = (np.array(x) for x in zip(*((labels.index(r.species), r.group) for r in seen.records)))
     counts = np.bincount(truth, minlength=len(labels))

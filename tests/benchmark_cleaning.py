@@ -69,14 +69,16 @@ def measuring_bundle(folder, target):
     from birdclf.backbone import get_backbone
     from birdclf.bundle import load_bundle, save_bundle
     from birdclf.export import to_onnx
+    from birdclf.folder import read_folder
     from birdclf.species import load_species
     from birdclf.train import Recipe, look_at, train
     recipe, species, shipped = Recipe(), load_species(), load_bundle()
-    records = records_of(folder)
-    model = train(look_at(records, recipe, get_backbone(recipe.backbone).load()), species, recipe)
+    seen = look_at(read_folder(folder, species), recipe, get_backbone(recipe.backbone).load(), runs=ROOT/'runs')
+    kept = {record.path for record in records_of(folder)}
+    model = train(seen[np.array([record.path in kept for record in seen.records])], species, recipe)
     return save_bundle(target, model=to_onnx(model, recipe.size), card='For measuring.', name='Without raw_dirty', created='2026-11-25', species=list(species),
                        preprocessing=recipe.preprocessing(), temperature=shipped.temperature, thresholds=shipped.thresholds,
-                       training=dict(photographs=len(records)), versions={}, scores={})
+                       training=dict(photographs=len(kept)), versions={}, scores={})
 
 
 def bundle_for(folder, target):
@@ -570,7 +572,7 @@ def worth(measured):
     from birdclf.folder import Record, read_folder
     from birdclf.species import load_species
     from birdclf.train import Recipe, look_at
-    species, folder, recipe = load_species(), measured.folder, Recipe()
+    species, folder, recipe = load_species(), measured.folder, replace(Recipe(), views=Recipe().views[:1])
     said = [(row, measured.truth[row.id]) for row in measured.every if row.status == 'verified']
     sources = {one['source_repo'] for _, one in said if one['source_repo']}
     birds = {species.find(one['path'].split('/')[0]).german for _, one in said}

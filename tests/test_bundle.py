@@ -18,7 +18,7 @@ from birdclf.species import load_species
 
 MODEL = bytes(range(256))*40
 FIELDS = dict(name='three birds', created='2026-01-01', species=load_species()[:3],
-              preprocessing=dict(resize=256, size=224, mean=[.5, .5, .5], std=[.5, .5, .5], interpolation='bilinear', flip=True),
+              preprocessing=dict(size=224, views=[1.125, 0], mean=[.5, .5, .5], std=[.5, .5, .5], interpolation='bilinear', flip=True),
               temperature=1.5, thresholds=dict(bird=.5, known=.4, coverage=.95),
               training=dict(photographs=3), scores=dict(top1=dict(value=.9, low=.8, high=.95)), versions=dict(birdclf='0.1.0'))
 
@@ -53,11 +53,11 @@ def test_round_trip(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ['b'] and sorted(p.name for p in (tmp_path/'b').iterdir()) == sorted(module.FILES)
 
 
-def test_format_1(tmp_path):
+def test_format(tmp_path):
     save(tmp_path/'b')
     raw = (tmp_path/'b'/'bundle.json').read_bytes()
     found = json.loads(raw)
-    assert found['format'] == 1 and list(found)[-1] == 'model'
+    assert found['format'] == module.FORMAT and list(found)[-1] == 'model'
     assert found['model'] == dict(file='model.onnx', bytes=len(MODEL), sha256=sha256(MODEL).hexdigest())
     assert found['species'][0]['german'] == 'Amsel' and found['thresholds'] == FIELDS['thresholds']
     assert 'Auerhuhn'.encode() in raw and raw.endswith(b'}\n')
@@ -119,7 +119,7 @@ def test_json_that_is_not_utf8(tmp_path):
     refused(tmp_path/'b', 'UTF-8')
 
 
-@pytest.mark.parametrize('version, word', [(2, 'newer'), (99.5, 'newer'), (0, 'Export'), (-1, 'Export'), ('1', 'Export'), (True, 'Export'), (None, 'Export'), ([1], 'Export')])
+@pytest.mark.parametrize('version, word', [(module.FORMAT+1, 'newer'), (99.5, 'newer'), (module.FORMAT-1, 'Export'), (-1, 'Export'), ('2', 'Export'), (True, 'Export'), (None, 'Export'), ([1], 'Export')])
 def test_format_number(tmp_path, version, word):
     save(tmp_path/'b')
     edit(tmp_path/'b', format=version)
@@ -131,8 +131,9 @@ RECIPE, LIMITS = FIELDS['preprocessing'], FIELDS['thresholds']
     ('temperature', 0), ('temperature', -1), ('temperature', 1e9), ('temperature', '1'), ('temperature', True), ('temperature', [1]),
     ('thresholds', LIMITS | dict(bird=1.01)), ('thresholds', LIMITS | dict(known=-.1)), ('thresholds', LIMITS | dict(coverage='95 %')),
     ('thresholds', dict(bird=.5)), ('thresholds', LIMITS | dict(extra=1)), ('thresholds', [.5, .5, .95]), ('thresholds', 7),
-    ('preprocessing', RECIPE | dict(size=1025, resize=1025)), ('preprocessing', RECIPE | dict(size=0)), ('preprocessing', RECIPE | dict(size=224.5)),
-    ('preprocessing', RECIPE | dict(resize=100)), ('preprocessing', RECIPE | dict(resize=10**9)), ('preprocessing', RECIPE | dict(std=[0, 1, 1])),
+    ('preprocessing', RECIPE | dict(size=1025)), ('preprocessing', RECIPE | dict(size=0)), ('preprocessing', RECIPE | dict(size=224.5)),
+    ('preprocessing', RECIPE | dict(views=[])), ('preprocessing', RECIPE | dict(views=[1]*9)), ('preprocessing', RECIPE | dict(views=[.5])), ('preprocessing', RECIPE | dict(views=[10**9])),
+    ('preprocessing', RECIPE | dict(views=1)), ('preprocessing', RECIPE | dict(views=['1'])), ('preprocessing', RECIPE | dict(views=[False])), ('preprocessing', RECIPE | dict(std=[0, 1, 1])),
     ('preprocessing', RECIPE | dict(mean=[.5, .5])), ('preprocessing', RECIPE | dict(mean='abc')), ('preprocessing', RECIPE | dict(flip='yes')),
     ('preprocessing', RECIPE | dict(interpolation='lanczos')), ('preprocessing', {}), ('preprocessing', RECIPE | {'crop': 1}), ('preprocessing', None),
     ('species', []), ('species', 'Amsel'), ('species', 74), ('species', [None]), ('species', [{}]), ('species', [dict(german='A', english='B')]),

@@ -3,7 +3,7 @@ import csv
 import json
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -139,7 +139,7 @@ def test_same_question_same_answer(classifier):
 def test_mirror_image(classifier):
     "Where the bundle averages with the mirror image, left and right are the same"
     if not classifier.bundle.preprocessing.flip: pytest.skip('this bundle looks once')
-    image = paint_bird('Blaumeise').convert('RGB').resize([classifier.bundle.preprocessing.resize]*2) # As large as needed: no rounding
+    image = paint_bird('Blaumeise').convert('RGB').resize([classifier.bundle.preprocessing.side]*2) # As large as needed: no rounding
     one, other = (classifier.classify(i) for i in (image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
     assert abs(one.scores.bird-other.scores.bird) < 1e-3 and abs(one.probability-other.probability) < 1e-3
 
@@ -147,18 +147,20 @@ def test_mirror_image(classifier):
 # The picture on its way to the network
 
 @pytest.mark.parametrize('size', [(256, 256), (400, 300), (300, 400), (1000, 260), (120, 90), (701, 499)])
-def test_pixels_are_resize_then_centre_crop(size):
-    recipe = Preprocessing(resize=256, size=224, mean=(.485, .456, .406), std=(.229, .224, .225), interpolation='bilinear', flip=False)
+def test_looks_are_resize_then_centre_crop_and_the_whole(size):
+    recipe = Preprocessing(size=224, views=(256/224, 0), mean=(.485, .456, .406), std=(.229, .224, .225), interpolation='bilinear', flip=False)
     x, y = np.meshgrid(np.linspace(0, 9, size[0]), np.linspace(0, 7, size[1]))
     image = Image.fromarray(np.stack([127+120*np.sin(x), 127+120*np.cos(y), 127+120*np.sin(x+y)], -1).astype(np.uint8))
     scale = 256/min(size)
     whole = image.resize([round(side*scale) for side in size], Image.Resampling.BILINEAR)
     left, top = (whole.width-224)//2, (whole.height-224)//2
-    expected = np.asarray(whole.crop((left, top, left+224, top+224)), np.float32)/255
+    expected = [whole.crop((left, top, left+224, top+224)), image.resize((224, 224), Image.Resampling.BILINEAR)]
     found = pixels(image, recipe)
-    assert found.dtype == np.float32 and found.shape == (3, 224, 224)
-    found = found.transpose(1, 2, 0)*np.float32(recipe.std)+np.float32(recipe.mean)
-    assert np.abs(found-expected).mean() < .006 and np.abs(found-expected).max() < .05
+    assert found.dtype == np.float32 and found.shape == (2, 3, 224, 224)
+    found = found.transpose(0, 2, 3, 1)*np.float32(recipe.std)+np.float32(recipe.mean)
+    for one, other in zip(found, expected):
+        apart = np.abs(one-np.asarray(other, np.float32)/255)
+        assert apart.mean() < .006 and apart.max() < .05
 
 
 # Verdicts
@@ -179,6 +181,7 @@ def bundle(): return load_bundle()
 
 @pytest.mark.parametrize('best, verdict, n', [((.999,), 'sure', 1), ((.94, .05), 'one_of', 2), ((.5, .3, .1, .06), 'one_of', 4)])
 def test_sure_or_one_of(bundle, best, verdict, n):
+    bundle = replace(bundle, thresholds=replace(bundle.thresholds, coverage=.95))
     answer = check(decide(bundle, logits(bundle, *best), np.array([9., 9.])), bundle)
     assert (answer.verdict, len(answer.candidates), answer.species) == (verdict, n, bundle.species[0])
     assert answer.probability == pytest.approx(best[0], abs=1e-6)
