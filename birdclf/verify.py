@@ -654,7 +654,9 @@ def _results(self:Verifier, rows)->Iterator[tuple[Row,Look]]:
                 readers[place].job = None
                 if isinstance(seen, str): readers[place] = self._another(readers[place], settings)
                 if isinstance(seen, OSError): raise self._disk(seen)
-                if isinstance(seen, Look): yield job[0], seen
+                if isinstance(seen, Look):
+                    self.stillborn = 0 # They do start
+                    yield job[0], seen
                 elif job and seen and job[1]: yield job[0], Look(seen)
                 elif job: waiting.append((job[0], 1)) # Perhaps it was not its fault
     finally:
