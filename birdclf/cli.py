@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['LIBRARIES', 'VERBS', 'Refusal', 'put', 'real_name', 'visible', 'json_line', 'bar', 'paragraph', 'add_verb',
-           'classify_verb', 'positive', 'add_classify', 'need', 'train_verb', 'add_train', 'evaluate_verb',
-           'add_evaluate', 'check_port', 'announce', 'page_settings', 'page_frame', 'page_notebook', 'serve_page',
-           'app_verb', 'check_model', 'port_number', 'add_app', 'gathering', 'in_one_sentence', 'web_options',
-           'add_data', 'chosen_sources', 'say_plan', 'say_terms', 'search_verb', 'again_at', 'tell', 'progress',
-           'add_search', 'download_verb', 'add_download', 'status_verb', 'status_lines', 'common', 'add_status',
-           'cleaning', 'verify_verb', 'suspect_verb', 'add_cleaning', 'add_verify', 'add_suspect', 'split_verb',
-           'add_split', 'clean_verb', 'add_clean', 'import_verb', 'add_import', 'export_verb', 'add_export', 'Parser',
-           'make_parser', 'main']
+           'classify_verb', 'positive', 'add_classify', 'need', 'train_verb', 'add_train', 'natural', 'add_photos',
+           'add_runs', 'compare_verb', 'add_compare', 'evaluate_verb', 'add_evaluate', 'bundle_verb', 'add_bundle',
+           'check_port', 'announce', 'page_settings', 'page_frame', 'page_notebook', 'serve_page', 'app_verb',
+           'check_model', 'port_number', 'add_app', 'gathering', 'in_one_sentence', 'web_options', 'add_data',
+           'chosen_sources', 'say_plan', 'say_terms', 'search_verb', 'again_at', 'tell', 'progress', 'add_search',
+           'download_verb', 'add_download', 'status_verb', 'status_lines', 'common', 'add_status', 'cleaning',
+           'verify_verb', 'suspect_verb', 'add_cleaning', 'add_verify', 'add_suspect', 'split_verb', 'add_split',
+           'clean_verb', 'add_clean', 'import_verb', 'add_import', 'export_verb', 'add_export', 'Parser', 'make_parser',
+           'main']
 
 # %% ../nbs/60_cli.ipynb #00000002
 import errno,json,logging,os,re,socket,sys
@@ -132,7 +133,10 @@ def train_verb(args)->int:
     from birdclf.export import make_model
     from birdclf.species import SpeciesError,load_species
     from birdclf.folder import PhotosError
-    try: make_model(Path(args.photos), Path(args.bundle), species=load_species(args.species), runs=Path(args.runs), weights=args.weights)
+    from birdclf.train import Recipe
+    if int(os.environ.get('RANK') or 0): sys.stdout = open(os.devnull, 'w') # Of several processes, the first one speaks
+    recipe = Recipe(backbone=args.backbone, epochs=args.epochs)
+    try: make_model(Path(args.photos), Path(args.bundle), species=load_species(args.species), recipe=recipe, runs=Path(args.runs), weights=args.weights)
     except (PhotosError, SpeciesError, BundleError) as e: raise Refusal(str(e), 2) from e
     except WeightsError as e: raise Refusal(str(e), 1) from e
     return 0
@@ -140,13 +144,53 @@ def train_verb(args)->int:
 def add_train(verbs):
     parser = add_verb(verbs, 'train', 'make a model from photographs', '''
         birdclf train --photos photographs
-        birdclf train --photos photographs --bundle finnish --species finnish.csv''', train_verb)
+        birdclf train --photos photographs --bundle finnish --species finnish.csv
+        torchrun --nproc_per_node 2 --no-python birdclf train --photos photographs --epochs 3''', train_verb)
+    add_photos(parser)
+    parser.add_argument('--bundle', default='runs/bundle', metavar='DIR', help='receives the model (default: runs/bundle)')
+    parser.add_argument('--backbone', default='mobilenetv2-inat', metavar='NAME', help='the pretrained network (default: mobilenetv2-inat, which knows 964 birds)')
+    parser.add_argument('--epochs', default=0, type=natural, metavar='N', help='train every layer too, so many times over (default: 0, the last one only, which is enough for the birds of the book)')
+    add_runs(parser)
+
+def natural(text:str)->int:
+    "A whole number from 0"
+    return 0 if text=='0' else positive(text)
+
+def add_photos(parser):
     parser.add_argument('--photos', required=True, metavar='DIR',
                         help='a folder with a folder of photographs for each species')
-    parser.add_argument('--bundle', default='runs/bundle', metavar='DIR', help='receives the model (default: runs/bundle)')
+
+def add_runs(parser):
     parser.add_argument('--species', metavar='CSV', help='a list of your own birds (default: the 74 of the book)')
     parser.add_argument('--runs', default='runs', metavar='DIR', help='keeps what an interrupted training needs (default: runs)')
     parser.add_argument('--weights', metavar='DIR', help='a folder with the pretrained weights (default: $BIRDCLF_WEIGHTS, or a cache that is filled from the internet)')
+
+# %% ../nbs/60_cli.ipynb #e5a10102
+def compare_verb(args)->int:
+    "Let networks compete on the same photographs"
+    need('torch', 'train', 'Comparing')
+    from birdclf.backbone import WeightsError
+    from birdclf.compare import compare,listed,sides
+    from birdclf.folder import PhotosError,read_folder
+    from birdclf.species import SpeciesError,load_species
+    try:
+        species = load_species(args.species)
+        known, held = sides(read_folder(args.photos, species))
+        put(f'{len(known):,} photographs to train on, {len(held):,} of other sources to judge by')
+        put(listed(compare(known, held, species, args.backbones, runs=Path(args.runs), weights=args.weights)))
+    except (PhotosError, SpeciesError) as e: raise Refusal(str(e), 2) from e
+    except WeightsError as e: raise Refusal(str(e), 1) from e
+    return 0
+
+def add_compare(verbs):
+    parser = add_verb(verbs, 'compare', 'let several networks compete for your birds, each with a learning rate that suits it', '''
+        birdclf compare --photos photographs
+        birdclf compare --photos photographs --backbones resnet50.a1_in1k convnext_tiny.fb_in22k_ft_in1k
+        birdclf compare --photos photographs --backbones resnet34.untrained''', compare_verb)
+    add_photos(parser)
+    parser.add_argument('--backbones', nargs='+', metavar='NAME', default=['mobilenetv2-inat', 'mobilenetv2-imagenet', 'efficientnet-lite0'],
+                        help='networks that compete: names as timm has them (default: the three that need no internet)')
+    add_runs(parser)
 
 # %% ../nbs/60_cli.ipynb #e5a10002
 def evaluate_verb(args)->int:
@@ -172,6 +216,22 @@ def add_evaluate(verbs):
     parser.add_argument('folder', metavar='FOLDER', help='a folder with a folder of photographs for each species, and perhaps other_birds/ and not_bird/')
     parser.add_argument('--report', default='report.html', metavar='FILE', help='receives the report, an HTML page (default: report.html)')
     parser.add_argument('--bundle', metavar='DIR', help='judge the model in this folder instead of the one that comes with birdclf')
+
+# %% ../nbs/60_cli.ipynb #e5a10104
+def bundle_verb(args)->int:
+    "Check a model, and show its card"
+    from birdclf.bundle import BundleError,load_bundle
+    try: found = load_bundle(args.folder)
+    except BundleError as e: raise Refusal(str(e), 2) from e
+    put(visible(f'{args.folder or "The model that comes with birdclf"} is whole: {found.name}, {len(found.model)/1e6:.1f} MB, made on {found.created} from {found.training.get("backbone", "a network without a name")}.')+'\n')
+    for line in found.card.splitlines(): put(visible(line))
+    return 0
+
+def add_bundle(verbs):
+    parser = add_verb(verbs, 'bundle', 'check a model, and show what is known of it', '''
+        birdclf bundle
+        birdclf bundle runs/bundle''', bundle_verb)
+    parser.add_argument('folder', nargs='?', metavar='DIR', help='the folder of a model (default: the one that comes with birdclf)')
 
 # %% ../nbs/60_cli.ipynb #00000017
 def check_port(port:int, verb:str='app'):
@@ -584,7 +644,7 @@ def add_export(verbs):
     add_data(parser)
 
 # %% ../nbs/60_cli.ipynb #0000002c
-VERBS = [add_classify, add_app, add_search, add_download, add_verify, add_suspect, add_clean, add_split, add_status, add_import, add_export, add_train, add_evaluate]
+VERBS = [add_classify, add_app, add_search, add_download, add_verify, add_suspect, add_clean, add_split, add_status, add_import, add_export, add_train, add_compare, add_evaluate, add_bundle]
 
 class Parser(ArgumentParser):
     "One whose complaints a terminal can show"

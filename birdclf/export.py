@@ -21,7 +21,7 @@ from .bundle import Bundle,check_place,save_bundle
 from .evaluate import Figure,Judged,Predictions,judge,show_figures
 from .folder import NOT_BIRD,OTHER_BIRD,Record,labels_of,read_folder
 from .species import SpeciesList,load_species
-from .train import Recipe,cross_validate,fingerprint,look_at,train
+from .train import Recipe,cross_validate,fingerprint,look_at,rank_distrib,train
 
 # %% ../nbs/43_export.ipynb #00000005
 class Shipped(nn.Module):
@@ -147,7 +147,7 @@ def make_model(
     runs:Path=Path('runs'),        # Keeps the predictions of the cross-validation
     seeds:tuple=(0,1,2),           # Of its rounds
     weights:Path|None=None,        # Folder of weight files; default: `weights_folder()`
-)->Bundle:
+)->Bundle|None:                    # None in all processes but the first
     "Photographs in, a judged and described bundle out; prints what it does"
     check_place(Path(folder))
     about = licenses_of(photos)
@@ -161,5 +161,6 @@ def make_model(
     judged = judge(Predictions(logits, truth, groups, labels))
     print(show_figures(judged.figures))
     print('Now on all of them:', flush=True)
-    model = train(seen, species, recipe, weights=weights)
+    model = train(seen, species, recipe, weights=weights, runs=runs)
+    if rank_distrib(): return None # Of several processes, the first one writes
     return export(folder, model, species=species, recipe=recipe, records=seen.records, judged=judged, about=about)

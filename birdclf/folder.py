@@ -21,6 +21,8 @@ class Record:
     path:Path
     species:str  # German name as in the list of species, `OTHER_BIRD` or `NOT_BIRD`
     group:str    # Of photographs: its source. Of other birds: which bird. Of the rest: which kind of thing
+    split:str='' # 'train' or 'test', where somebody has split them
+    mini:str=''  # The same, in the small set
 
 def labels_of(species:SpeciesList)->list[str]:
     "A network's answers, in order: the species, then `OTHER_BIRD` and `NOT_BIRD`"
@@ -30,13 +32,13 @@ def labels_of(species:SpeciesList)->list[str]:
 class PhotosError(ValueError):
     "A folder of photographs that cannot be used: what is wrong, and what to do"
 
-def _groups(folder):
-    "Relative path -> source, from metadata.csv where there is one"
+def _table(folder):
+    "Relative path -> what metadata.csv says of it, where there is one"
     table = folder/'metadata.csv'
     if not table.exists(): return {}
     try:
         with open(table, encoding='utf-8-sig', newline='') as file:
-            return {row['path']: row['source'] for row in csv.DictReader(file) if row.get('path') and row.get('source')}
+            return {row['path']: row for row in csv.DictReader(file) if row.get('path')}
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise PhotosError(f"{table} cannot be read ({e}). Save it as 'CSV UTF-8', or take it away: the photographs are read without it too.") from e
 
@@ -58,13 +60,14 @@ def read_folder(
     "The photographs under `folder` with their labels"
     folder = Path(folder)
     if not folder.is_dir(): raise PhotosError(f'{folder} is not a folder. Give one that holds a folder of photographs for each species.')
-    sources, found = _groups(folder), []
+    table, found = _table(folder), []
     for kind in _folders(folder/'species' if (folder/'species').is_dir() else folder):
         if kind.name in ('other_birds','not_bird'): continue
         name = _bird_of(kind, species)
         for path in _files(kind):
             key = path.relative_to(folder).as_posix()
-            found.append(Record(path, name, sources.get(key, key)))
+            line = table.get(key, {})
+            found.append(Record(path, name, line.get('source') or key, line.get('split') or '', line.get('mini') or ''))
     for part,label in (('other_birds',OTHER_BIRD), ('not_bird',NOT_BIRD)):
         found += [Record(path, label, f'{part}/{kind.name}') for kind in _folders(folder/part) for path in _files(kind)]
     if not found: raise PhotosError(f'{folder} holds no photographs. Put them into a folder for each species: {folder}/{species[0].german}/…')

@@ -513,7 +513,7 @@ def _line(row, species):
     try: bird = species.find(row.bird).to_dict()
     except SpeciesError: bird = dict(german=row.bird, english=row.bird, scientific=row.bird)
     path = f"{folder_name(bird['german'])}/{row.id}{Path(row.path).suffix.lower()}"
-    return dict(path=path, **bird, source=f"{row.source}/{row.observer_id or row.creator or row.id}", found_by=row.source,
+    return dict(path=path, **bird, source=f"{row.source}/{row.observer_id or row.creator or row.id}", found_by=row.source, split=row.split, mini=row.mini,
                 **{name: _harmless(getattr(row, name)) for name in PASSED_ON})
 
 def _harmless(text):

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT/'birdclf'
 HEAVY = {'torch', 'torchvision', 'fastai', 'requests', 'sklearn', 'matplotlib', 'pandas', 'timm'}
-OFF_THE_PATH = HEAVY | {f'birdclf.{name}' for name in ('manifest', 'web', 'search', 'sources', 'download', 'replay', 'verify', 'suspect', 'clean', 'split', 'train', 'backbone', 'export', 'evaluate', 'report')}
+OFF_THE_PATH = HEAVY | {f'birdclf.{name}' for name in ('manifest', 'web', 'search', 'sources', 'download', 'replay', 'verify', 'suspect', 'clean', 'split', 'train', 'compare', 'backbone', 'export', 'evaluate', 'report')}
 # What the modules that name a bird may import of ours
 ARROWS = {'species': set(), 'photo': set(), 'bundle': {'species'}, 'classify': {'bundle', 'photo', 'species'},
           'app': {'classify', 'bundle', 'photo', 'species'}, 'folder': {'species'}}
@@ -24,8 +24,8 @@ GATHERING = {'manifest': {'species'}, 'license': set(), 'web': set(), 'search': 
 CLEANING = {'verify': {'manifest', 'photo', 'classify', 'bundle'}, 'suspect': {'manifest', 'verify', 'classify', 'bundle', 'species'},
             'clean': {'manifest', 'verify', 'suspect', 'photo', 'species'}, 'split': {'manifest'}}
 
-# Judging knows no network but the one that names birds
-JUDGING = {'evaluate': {'bundle'}, 'report': {'bundle', 'classify', 'evaluate', 'folder', 'photo', 'species'}}
+# Judging knows no network but the one that names birds; comparing trains, and knows no manifest
+JUDGING = {'compare': {'backbone', 'folder', 'species', 'train'}, 'evaluate': {'bundle'}, 'report': {'bundle', 'classify', 'evaluate', 'folder', 'photo', 'species'}}
 
 
 def loaded_by(code):

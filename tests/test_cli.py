@@ -122,7 +122,8 @@ def test_bars():
     (['classify', '--top', 'many', 'x'], 'whole number'), (['classify', '--top', '1.5', 'x'], 'whole number'), (['classify', '--top', '²', 'x'], 'whole number'),
     (['classify', '--language', 'fr', 'x'], 'language'), (['classify', '--js', 'x'], '--js'), (['classify', '--colour', 'x'], '--colour'),
     (['sing'], 'sing'), (['--sing'], '--sing'), (['classify', '--bundle', 'nowhere', 'x'], 'nowhere'), (['classify', '--bundle'], '--bundle'),
-    (['app', '--port', '0'], '65535'), (['app', '--port', '65536'], '65535'), (['app', '--port', 'http'], '65535'), (['train'], '--photos')])
+    (['app', '--port', '0'], '65535'), (['app', '--port', '65536'], '65535'), (['app', '--port', 'http'], '65535'), (['train'], '--photos'), (['train', '--photos', '.', '--epochs', '-1'], 'whole number'),
+    (['compare'], '--photos'), (['compare', '--photos', '.', '--backbones'], '--backbones')])
 def test_wrong_use(arguments, words, tmp_path):
     status, out, err = birdclf(*arguments, cwd=tmp_path)
     assert (status, out) == (2, '') and words in err and 'Traceback' not in err
@@ -135,13 +136,22 @@ def test_a_changed_bundle_is_wrong_use(tmp_path, photos):
     assert (status, out) == (2, '') and 'copy the bundle again' in err and err.count('\n') == 1
 
 
+def test_bundle_shows_the_card(tmp_path):
+    status, out, err = birdclf('bundle')
+    assert (status, err) == (0, '') and out.startswith('The model that comes with birdclf is whole: 74 birds') and '\n## What it cannot do\n' in out
+    shutil.copytree(Path(package).with_name('bundle'), tmp_path/'b')
+    with open(tmp_path/'b'/'model.onnx', 'ab') as file: file.write(b'!')
+    status, out, err = birdclf('bundle', tmp_path/'b')
+    assert (status, out) == (2, '') and err.count('\n') == 1
+
+
 # Help
 
 def test_help():
     for arguments in ([], ['--help']):
         status, out, err = birdclf(*arguments)
-        assert (status, err) == (0, '') and all(verb in out for verb in ('classify', 'app', 'train'))
-    for verb in ('classify', 'app', 'train'):
+        assert (status, err) == (0, '') and all(verb in out for verb in ('classify', 'app', 'train', 'compare', 'bundle'))
+    for verb in ('classify', 'app', 'train', 'compare', 'bundle'):
         status, out, err = birdclf(verb, '--help')
         assert (status, err) == (0, '') and f'\n  birdclf {verb}' in out.partition('examples:')[2]
     assert birdclf('--version') == (0, f'birdclf {__version__}\n', '')
@@ -256,9 +266,10 @@ def test_no_page(tmp_path):
 def test_training_without_torch(tmp_path):
     code = ("import sys\nfrom importlib.machinery import PathFinder\nfind = PathFinder.find_spec\n"
             "PathFinder.find_spec = classmethod(lambda cls, name, *rest: None if name == 'torch' else find(name, *rest))\n"
-            "from birdclf.cli import main\nraise SystemExit(main(['train', '--photos', '.']))")
-    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True)
-    assert done.returncode == 1 and b'birdclf[train]' in done.stderr and done.stderr.count(b'\n') == 1
+            "from birdclf.cli import main\nraise SystemExit(main([sys.argv[1], '--photos', '.']))")
+    for verb in ('train', 'compare'):
+        done = subprocess.run([sys.executable, '-c', code, verb], cwd=tmp_path, capture_output=True)
+        assert done.returncode == 1 and b'birdclf[train]' in done.stderr and done.stderr.count(b'\n') == 1
 
 
 def test_training_refuses_before_it_begins(tmp_path):
@@ -266,6 +277,17 @@ def test_training_refuses_before_it_begins(tmp_path):
     for arguments, words in ((['nowhere'], 'is not a folder'), (['photos', '--bundle', 'kept'], 'diary.txt')):
         status, out, err = birdclf('train', '--photos', *arguments, cwd=tmp_path)
         assert (status, out) == (2, '') and words in err and err.count('\n') == 1
+
+
+def test_comparing(tmp_path):
+    "Every problem is named before the first training; then a table, and the second time nothing is trained"
+    paint_folder(tmp_path/'photos', ['Amsel', 'Pirol'], n=10)
+    for arguments, code, words in ((['--photos', 'nowhere'], 2, 'is not a folder'), (['--photos', 'photos', '--backbones', 'resnet5000'], 1, 'resnet5000')):
+        status, out, err = birdclf('compare', *arguments, cwd=tmp_path)
+        assert status == code and words in err and err.count('\n') == 1
+    status, out, err = birdclf('compare', '--photos', 'photos', '--backbones', 'resnet10t.untrained', cwd=tmp_path)
+    assert status == 0 and out.splitlines()[-1].startswith('resnet10t.untrained') and len(list((tmp_path/'runs').glob('trial-*.json'))) == 6+3
+    assert birdclf('compare', '--photos', 'photos', '--backbones', 'resnet10t.untrained', cwd=tmp_path)[1].split()[:-2] == out.split()[:-2]
 
 
 # Splitting and judging

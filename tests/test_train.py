@@ -1,0 +1,87 @@
+"Training in every layer: what is killed goes on with the same result, and two processes train like one"
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from birdclf.folder import read_folder
+from birdclf.species import SpeciesList, load_species
+from birdclf.testing import paint_folder
+
+pytest.importorskip('torch')
+NAMES = 'Rotkehlchen', 'Blaumeise', 'Amsel', 'Stockente'
+PROGRAM = '''
+import os, sys
+from pathlib import Path
+import numpy as np
+from birdclf.backbone import get_backbone
+from birdclf.folder import labels_of, read_folder
+from birdclf.species import SpeciesList, load_species
+from birdclf.train import Recipe, look_at, predict, train
+root, runs, out = map(Path, sys.argv[1:])
+birds = SpeciesList(load_species().find(name) for name in {names!r})
+recipe = Recipe(backbone='efficientnet-lite0', size=64, train_size=64, views=(1.125, 0), epochs=6, looks=12, batch_size=8, learning_rate=1e-4)
+seen = look_at(read_folder(root/'known', birds), recipe, get_backbone(recipe.backbone).load(), runs)
+model = train(seen, birds, recipe, runs=runs, quiet=True)
+weights = np.concatenate([p.detach().numpy().ravel() for p in model.state_dict().values()])
+np.savez(out.with_name(out.name+os.environ.get('RANK', '')+'.npz'), weights=weights, said=predict(model, read_folder(root/'new', birds), recipe))
+'''.format(names=NAMES)
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    "Painted birds, the program, and what it does when nobody disturbs it"
+    place = tmp_path_factory.mktemp('training')
+    paint_folder(place/'known'/'species', NAMES, n=8)
+    paint_folder(place/'known'/'not_bird', ('cat', 'house'), n=3)
+    paint_folder(place/'new', NAMES, n=10, seed=1)
+    (place/'program.py').write_text(PROGRAM, encoding='utf-8')
+    subprocess.run(program(place, 'whole'), check=True, timeout=300)
+    return place
+
+
+def program(place, runs): return [sys.executable, place/'program.py', place, place/runs, place/f'{runs}-out']
+
+
+def history(place, runs):
+    for table in (place/runs).glob('training-*.csv'):
+        with open(table, encoding='utf-8', newline='') as file: return list(csv.DictReader(file))
+    return []
+
+
+def test_what_is_killed_goes_on_with_the_same_result(place):
+    process = subprocess.Popen(program(place, 'killed'))
+    try:
+        until = time.monotonic()+240
+        while len(history(place, 'killed')) < 2:
+            assert process.poll() is None and time.monotonic() < until, 'it ended before it could be killed'
+            time.sleep(.01)
+    finally: process.send_signal(signal.SIGKILL); process.wait()
+    before = history(place, 'killed')
+    assert 2 <= len(before) < 6 and list((place/'killed').glob('training-*.pt'))
+    subprocess.run(program(place, 'killed'), check=True, timeout=300)
+    after = history(place, 'killed')
+    assert after[:len(before)] == before and [row['epoch'] for row in after] == list('012345')
+    assert not list((place/'killed').glob('training-*.pt'))
+    one, other = (np.load(place/f'{runs}-out.npz') for runs in ('whole', 'killed'))
+    assert (one['weights'] == other['weights']).all() and (one['said'] == other['said']).all()
+    assert [row['loss'] for row in after] == [row['loss'] for row in history(place, 'whole')]
+
+
+def test_two_processes_train_like_one(place):
+    started = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--master_port', '29611', *program(place, 'two')[1:]]
+    subprocess.run(started, check=True, timeout=300, env=os.environ | {'OMP_NUM_THREADS': '1'})
+    first, second, alone = (np.load(place/name) for name in ('two-out0.npz', 'two-out1.npz', 'whole-out.npz'))
+    assert np.allclose(first['weights'], second['weights'], atol=1e-6) # They agree on every step
+    assert not np.allclose(first['weights'], alone['weights'], atol=1e-6) # and take others than one alone
+    birds = SpeciesList(load_species().find(name) for name in NAMES)
+    names = [bird.german for bird in birds]
+    truth = np.array([names.index(record.species) for record in read_folder(place/'new', birds)])
+    right, right_alone = ((found['said'][:, :4].argmax(1) == truth).mean() for found in (first, alone))
+    assert right_alone > .9 and abs(right-right_alone) <= .1
+    assert [row['epoch'] for row in history(place, 'two')] == list('012345')
