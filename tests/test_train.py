@@ -1,6 +1,7 @@
 "Training in every layer: what is killed goes on with the same result, and two processes train like one"
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,3 +86,28 @@ def test_two_processes_train_like_one(place):
     right, right_alone = ((found['said'][:, :4].argmax(1) == truth).mean() for found in (first, alone))
     assert right_alone > .9 and abs(right-right_alone) <= .1
     assert [row['epoch'] for row in history(place, 'two')] == list('012345')
+
+
+def test_what_ships_has_learned_from_both_sides(place, tmp_path):
+    import torch
+
+    from birdclf.backbone import get_backbone
+    from birdclf.classify import Classifier
+    from birdclf.export import Shipped, make_model
+    from birdclf.train import Recipe, look_at, train, views
+    birds, recipe = SpeciesList(load_species().find(name) for name in NAMES), Recipe(backbone='efficientnet-lite0', size=64, views=(1.125, 0))
+    photos = shutil.copytree(place/'known', tmp_path/'known')
+    with open(photos/'metadata.csv', 'w', encoding='utf-8', newline='') as file:
+        csv.writer(file).writerows([('path', 'split'), *((f'species/{name}/{n}.jpg', 'test' if n % 2 else 'train') for name in NAMES for n in range(8))])
+    records = read_folder(photos, birds)
+    assert [sum(record.split == side for record in records) for side in ('train', 'test', '')] == [16, 16, 6]
+    bundle = make_model(photos, tmp_path/'bundle', species=birds, recipe=recipe, runs=tmp_path/'runs', seeds=(0,))
+    assert bundle.training['photographs'] == len(records)
+    assert 'was then trained on all photographs' in (tmp_path/'bundle'/'MODEL_CARD.md').read_text(encoding='utf-8')
+    seen = look_at(records, recipe, get_backbone(recipe.backbone).load())
+    batch = views([record.path for record in read_folder(place/'new', birds)[::5]], recipe.preprocessing()).flatten(0, 1)
+    said = Classifier.load(tmp_path/'bundle').network.run(batch.numpy())[0]
+    with torch.no_grad():
+        both, one = (Shipped(train(seen[np.array(rows)], birds, recipe, quiet=True))(batch)[0].numpy()
+                     for rows in ([True]*len(records), [record.split != 'test' for record in records]))
+    assert abs(said-both).max() < 1e-3*abs(both).max() < abs(said-one).max()
