@@ -109,10 +109,14 @@ class Cleaner:
             && document.querySelector('.cl-me').textContent === name''', arg=self.name)
         return self
 
-    def reload(self, act=None):
-        "A new kernel; Voila refuses to end the old one, which the browser notes"
+    def reload(self):
+        "A new kernel"
         self.content()
-        (act or self.page.reload)()
+        self.page.reload()
+        return self.reopened()
+
+    def reopened(self):
+        "Voila refuses to end the old kernel, which the browser notes"
         self.opened()
         assert all('403' in problem for problem in self.problems)
         self.problems.clear()
@@ -447,10 +451,9 @@ def test_a_kernel_that_is_killed(visit, server, rows, kept):
     anna.wait('There is no answer')
     anna.press('d')
     assert anna.tiles()[5][1] == ''
-    anna.problems.clear()
-    def again():
-        with anna.page.expect_navigation(): anna.page.click('.cl-alarm button')
-    anna.reload(again).become('Unlucky').show(state='all')
+    with anna.page.expect_navigation(): anna.page.click('.cl-alarm button')
+    anna.problems.clear()  # what the browser says of a dead kernel, at the latest as its page is left
+    anna.reopened().become('Unlucky').show(state='all')
     assert anna.marks()[:6] == ['drop', 'drop', 'keep', 'drop', '', '']
     anna.press(*'uuu')
     anna.page.wait_for_function("document.querySelectorAll('.cl-tile[data-decision=drop]').length === 1")
