@@ -75,7 +75,7 @@ def test_what_is_killed_goes_on_with_the_same_result(place):
 
 
 def test_two_processes_train_like_one(place):
-    started = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--master_port', '29611', *program(place, 'two')[1:]]
+    started = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', *program(place, 'two')[1:]]
     subprocess.run(started, check=True, timeout=300, env=os.environ | {'OMP_NUM_THREADS': '1'})
     first, second, alone = (np.load(place/name) for name in ('two-out0.npz', 'two-out1.npz', 'whole-out.npz'))
     assert np.allclose(first['weights'], second['weights'], atol=1e-6) # They agree on every step
