@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['NONSENSE', 'PER_OBSERVATION', 'PER_OBSERVER', 'USABLE', 'latin_names', 'word_queries', 'Limits', 'Region', 'Question',
            'Trouble', 'Busy', 'Unanswerable', 'Puzzling', 'Stopped', 'Source', 'sensible', 'span', 'Asker', 'judged',
-           'readmit', 'Report', 'have', 'turn_pages', 'gather', 'free_tier', 'Planned', 'plan', 'plan_table']
+           'readmit', 'Report', 'have', 'remember_ctrl_c', 'turn_pages', 'gather', 'free_tier', 'Planned', 'plan',
+           'plan_table']
 
 # %% ../nbs/10_search.ipynb #00000002
-import hashlib,json,math,os,re,time
+import hashlib,json,math,os,re,signal,threading,time
 from collections import Counter
 from collections.abc import Callable,Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass,field,replace
 from random import Random
 from urllib.parse import urlencode
@@ -261,8 +263,24 @@ def have(manifest:Manifest, bird:Species)->int:
     "The photographs of `bird` that there are, or that can be fetched"
     return manifest.count(species=bird.scientific, status=USABLE, decision=('', 'keep', 'relabel')).get('', 0)
 
+# %% ../nbs/10_search.ipynb #5f000002
+@contextmanager
+def remember_ctrl_c():
+    "Gives a function that raises `KeyboardInterrupt` if Ctrl-C was pressed, though Python may have swallowed it"
+    before, pressed = signal.getsignal(signal.SIGINT), []
+    def note(number, frame):
+        pressed.append(number)
+        before(number, frame)
+    def check():
+        if pressed: raise KeyboardInterrupt
+    here = callable(before) and threading.current_thread() is threading.main_thread() # Nowhere else does it arrive
+    if here: signal.signal(signal.SIGINT, note)
+    try: yield check
+    finally:
+        if here: signal.signal(signal.SIGINT, before)
+
 # %% ../nbs/10_search.ipynb #00000025
-def turn_pages(manifest:Manifest, source:Source, bird:Species, want:int, report:Report):
+def turn_pages(manifest:Manifest, source:Source, bird:Species, want:int, report:Report, check:Callable):
     "Ask `source` for `bird` until there are `want` photographs, or no more pages"
     scope, empty = source.scope(bird), 0
     last = manifest.last_page(source.name, bird.scientific, scope)
@@ -281,6 +299,7 @@ def turn_pages(manifest:Manifest, source:Source, bird:Species, want:int, report:
         report.pages, report.new, report.known = report.pages+1, report.new+added.new, report.known+added.again+added.elsewhere
         report.refused += sum(row.status=='refused' for row in rows)
         cursor, number = after, number+1
+        check()
 
 # %% ../nbs/10_search.ipynb #00000026
 def gather(
@@ -293,17 +312,19 @@ def gather(
     "Search for photographs of `birds`; a second call goes on where the first one ended"
     birds, report = list(birds), Report()
     manifest.note('want', str(want))
-    for source in sources:
-        readmit(manifest, source.policy)
-        short = [bird for bird in birds if have(manifest, bird)<want]
-        with bar(short, desc=source.title, unit='bird') as steps:
-            for bird in steps:
-                try: turn_pages(manifest, source, bird, want, report)
-                except Stopped as e:
-                    report.stopped[source.name] = str(e), e.until
-                    break
-                except Puzzling as e: report.puzzles.append((source.name, bird.german, str(e)))
-                if hasattr(steps, 'set_postfix'): steps.set_postfix(new=report.new, pages=report.pages)
+    with remember_ctrl_c() as check:
+        for source in sources:
+            readmit(manifest, source.policy)
+            short = [bird for bird in birds if have(manifest, bird)<want]
+            with bar(short, desc=source.title, unit='bird') as steps:
+                for bird in steps:
+                    try: turn_pages(manifest, source, bird, want, report, check)
+                    except Stopped as e:
+                        report.stopped[source.name] = str(e), e.until
+                        break
+                    except Puzzling as e: report.puzzles.append((source.name, bird.german, str(e)))
+                    if hasattr(steps, 'set_postfix'): steps.set_postfix(new=report.new, pages=report.pages)
+        check()
     return report
 
 # %% ../nbs/10_search.ipynb #00000029
