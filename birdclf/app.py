@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'LANGUAGES', 'JS_TOOLS', 'JS_FRAME', 'JS_RESULT', 'JS_FOOT', 'JS_BOX', 'JS_DROP', 'AS_IS', 'SIDE', 'JS_JPEG',
-           'JS_PICTURE', 'JS_SHRINK', 'JS_TAKE', 'JS_TALK', 'JS_HEAR', 'JS_SHOW', 'JS_SAID', 'JS_BARS', 'JS_RENDER',
-           'ICON', 'CSS_COLOURS', 'CSS_PAGE', 'CSS_DROP', 'CSS_ANSWER', 'CSS_BARS', 'CSS_FOOT', 'TEMPLATE_HEAD',
-           'TEMPLATE_BODY', 'TEMPLATE_FOOT', 'Session', 'in_all_languages', 'to_jpeg', 'where', 'BirdPage', 'page',
-           'save_template']
+           'JS_PNG', 'JS_BOXES', 'JS_PICTURE', 'JS_SHRINK', 'JS_TAKE', 'JS_TALK', 'JS_HEAR', 'JS_SHOW', 'JS_SAID',
+           'JS_BARS', 'JS_RENDER', 'ICON', 'CSS_COLOURS', 'CSS_PAGE', 'CSS_DROP', 'CSS_ANSWER', 'CSS_BARS', 'CSS_FOOT',
+           'TEMPLATE_HEAD', 'TEMPLATE_BODY', 'TEMPLATE_FOOT', 'Session', 'in_all_languages', 'to_jpeg', 'where',
+           'BirdPage', 'page', 'save_template']
 
 # %% ../nbs/52_app.ipynb #00000003
 import traceback
@@ -267,6 +267,85 @@ function jpeg(bytes) {     // null, or its size, where its pixels begin, and whe
 }
 """
 
+# %% ../nbs/52_app.ipynb #5e0c1a02
+#| code-fold: true
+JS_PNG = r"""
+const letters = (bytes, at, n = 4) => String.fromCharCode(...bytes.subarray(at, at + n))
+const reader = bytes => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+const SUMS = Uint32Array.from({length: 256}, (_, n) => {
+  for (let k = 0; k < 8; k++) n = n & 1 ? n >>> 1 ^ 0xEDB88320 : n >>> 1
+  return n
+})
+function checksum(bytes, at, end) {
+  let sum = -1
+  for (; at < end; at++) sum = SUMS[(sum ^ bytes[at]) & 255] ^ sum >>> 8
+  return ~sum >>> 0
+}
+const CHUNKS = ['IHDR', 'PLTE', 'tRNS', 'IDAT', 'IEND', 'sRGB', 'iCCP', 'gAMA', 'cHRM', 'sBIT', 'pHYs', 'bKGD', 'tIME']
+function png(bytes) {       // of at most 8 bits, not interlaced, and every checksum right
+  const view = reader(bytes), seen = new Set()
+  for (let at = 8; letters(bytes, 1, 3) === 'PNG' && at + 12 <= bytes.length;) {
+    const size = view.getUint32(at), name = letters(bytes, at + 4), end = at + 12 + size
+    if (end > bytes.length || !CHUNKS.includes(name) || checksum(bytes, at + 4, end - 4) !== view.getUint32(end - 4)) return false
+    if (name === 'IHDR' && (bytes[at + 16] > 8 || bytes[at + 20])) return false
+    if (name === 'iCCP' && size > 1000) return false                // as deflate goes, no more than a megabyte comes out
+    if (['gAMA', 'cHRM'].includes(name) && !seen.has('sRGB') && !seen.has('iCCP')) return false
+    if (name === 'IEND') return seen.has('IDAT')
+    seen.add(name)
+    at = end
+  }
+  return false
+}
+"""
+
+# %% ../nbs/52_app.ipynb #5e0c1a04
+#| code-fold: true
+JS_BOXES = r"""
+function webp(bytes) {
+  const view = reader(bytes), stop = 8 + view.getUint32(4, true)
+  let pictures = 0
+  for (let at = 12; at + 8 <= stop;) {
+    const name = letters(bytes, at), size = view.getUint32(at + 4, true), end = at + 8 + size + size % 2
+    if (end > stop || !['VP8 ', 'VP8L', 'VP8X', 'ICCP', 'ALPH'].includes(name)) return false
+    pictures += ['VP8 ', 'VP8L'].includes(name)
+    at = end
+  }
+  return pictures === 1 && stop <= bytes.length
+}
+const PARTS = ['ftyp', 'meta', 'mdat', 'free', 'hdlr', 'pitm', 'iloc', 'iinf', 'iref', 'idat', 'iprp', 'ipco', 'ipma',
+  'ispe', 'pixi', 'irot', 'imir', 'auxC', 'av1C', 'hvcC', 'colr']
+function heif(bytes, from = 0, stop = bytes.length, seen = new Set()) {
+  const view = reader(bytes), inside = {meta: 12, iprp: 8, ipco: 8}
+  for (let at = from; at < stop;) {
+    const size = at + 8 <= stop ? view.getUint32(at) : 0, name = letters(bytes, at + 4), end = at + size
+    if (size < 8 || end > stop || !PARTS.includes(name)) return false
+    if (inside[name] && !heif(bytes, at + inside[name], end, seen)) return false
+    if (name === 'ftyp' && !['avif', 'heic', 'mif1'].includes(letters(bytes, at + 8))) return false
+    if (name === 'av1C' && bytes[at + 10] & 0x60) return false      // more than 8 bits
+    if (name === 'hvcC' && bytes[at + 25] & 7) return false
+    if (name === 'colr' && (size < 16 || !coloured(bytes, view, at + 8))) return false
+    seen.add(name)
+    at = end
+  }
+  return from > 0 || ['colr', 'mdat'].every(name => seen.has(name))
+}
+function coloured(bytes, view, at) {     // a profile, or colours as a screen has them: neither HDR nor any wider
+  if (letters(bytes, at) !== 'nclx') return letters(bytes, at) === 'prof'
+  return [1, 2].includes(view.getUint16(at + 4)) && [2, 13].includes(view.getUint16(at + 6))
+}
+function bmp(bytes) {       // 24 bits a pixel, nothing packed
+  const view = reader(bytes), row = Math.ceil(view.getInt32(18, true) * 3 / 4) * 4
+  return view.getUint32(14, true) === 40 && view.getUint16(28, true) === 24 && view.getUint32(30, true) === 0
+    && view.getUint32(10, true) + row * Math.abs(view.getInt32(22, true)) <= bytes.length
+}
+function plain(bytes) {     // whether the server would see in these bytes what the browser sees
+  if (bytes.length < 64) return false
+  if (letters(bytes, 0, 2) === 'BM') return bmp(bytes)
+  if (letters(bytes, 4) === 'ftyp') return heif(bytes)
+  return letters(bytes, 0) === 'RIFF' && letters(bytes, 8) === 'WEBP' ? webp(bytes) : png(bytes)
+}
+"""
+
 # %% ../nbs/52_app.ipynb #00000031
 #| code-fold: true
 JS_PICTURE = r"""
@@ -297,11 +376,16 @@ function honest() {                        // some private browsers falsify what
   context.fillStyle = 'rgb(44, 106, 76)'; context.fillRect(0, 0, 1, 1)
   return [...context.getImageData(0, 0, 1, 1).data].every((value, i) => Math.abs(value - [44, 106, 76, 255][i]) < 9)
 }
+function opaque(canvas) {                  // a hole may be meant, or be the half of a file that does not decode
+  const pixels = new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer)
+  return pixels.every(pixel => pixel >>> 24 === 255)
+}
 async function shrink(bitmap, side) {      // JPEG bytes, halved as often as no side falls below `side`; or null
   const halves = Math.floor(Math.log2(Math.min(bitmap.width, bitmap.height) / side))
   if (halves < 1 || !honest()) return null
   const canvas = document.createElement('canvas')
   paint(canvas, bitmap, 2 ** -halves)
+  if (!opaque(canvas)) return null
   const blob = await new Promise(done => canvas.toBlob(done, 'image/jpeg', .95))
   return blob && blob.arrayBuffer()
 }
@@ -325,9 +409,10 @@ async function take(page, files) {
   bitmap?.close()
   if (seq === page.seq) tell(page, {kind: 'photo', preview: !bitmap && !huge}, [photo])
 }
-async function smaller(page, bytes, facts, bitmap) {    // only a large, whole JPEG is made smaller
-  const {as_is, side} = page.limits
-  if (!bitmap || !facts?.whole || bytes.byteLength <= as_is) return bytes
+async function smaller(page, bytes, facts, bitmap) {    // what is large, whole, and the same to everybody
+  const {as_is, side, max_pixels} = page.limits
+  if (!bitmap || bytes.byteLength <= as_is || bitmap.width * bitmap.height > max_pixels) return bytes
+  if (!(facts ? facts.whole : plain(new Uint8Array(bytes)))) return bytes
   return await shrink(bitmap, side) || bytes
 }
 """
@@ -585,7 +670,7 @@ CSS_FOOT = """
 # %% ../nbs/52_app.ipynb #00000049
 class BirdPage(anywidget.AnyWidget):
     "The page; everything it says, it has from its `session`"
-    _esm = ''.join([JS_TOOLS, JS_FRAME, JS_RESULT, JS_FOOT, JS_BOX, JS_DROP, JS_JPEG, JS_PICTURE, JS_SHRINK, JS_TAKE, JS_TALK,
+    _esm = ''.join([JS_TOOLS, JS_FRAME, JS_RESULT, JS_FOOT, JS_BOX, JS_DROP, JS_JPEG, JS_PNG, JS_BOXES, JS_PICTURE, JS_SHRINK, JS_TAKE, JS_TALK,
                     JS_HEAR, JS_SHOW, JS_SAID, JS_BARS, JS_RENDER])
     _css = ''.join([CSS_COLOURS, CSS_PAGE, CSS_DROP, CSS_ANSWER, CSS_BARS, CSS_FOOT])
     words = traitlets.Dict({key: dict(zip(LANGUAGES, said)) for key,said in WORDS.items()}).tag(sync=True)
