@@ -348,12 +348,13 @@ def in_one_sentence():
     "What goes wrong in gathering and cleaning is said in a sentence; Ctrl-C is an ordinary way to stop"
     for module in LIBRARIES: need(module, 'gather', 'Gathering')
     from birdclf.bundle import BundleError
+    from birdclf.folder import PhotosError
     from birdclf.manifest import DiskFull,ManifestError
     from birdclf.species import SpeciesError
     from birdclf.web import ContactError
     try: yield
     except DiskFull as e: raise Refusal(str(e), 1) from e
-    except (ManifestError, SpeciesError, ContactError, BundleError) as e: raise Refusal(str(e), 2) from e
+    except (ManifestError, SpeciesError, PhotosError, ContactError, BundleError) as e: raise Refusal(str(e), 2) from e
     except KeyboardInterrupt as e: raise Refusal('Stopped. Nothing is lost; the same command goes on from here.', 130) from e
 
 def web_options()->dict:

@@ -6,7 +6,7 @@
 __all__ = ['LIMITS', 'DEMONSTRATION', 'Shipped', 'to_onnx', 'licenses_of', 'model_card', 'export', 'make_model']
 
 # %% ../nbs/43_export.ipynb #00000002
-import csv,io,platform,warnings
+import io,platform,warnings
 from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from torch import nn
 from .backbone import get_backbone
 from .bundle import Bundle,check_place,save_bundle
 from .evaluate import Figure,Judged,Predictions,judge,show_figures
-from .folder import NOT_BIRD,OTHER_BIRD,Record,labels_of,read_folder
+from .folder import NOT_BIRD,OTHER_BIRD,Record,labels_of,read_folder,read_metadata
 from .species import SpeciesList,load_species
 from .train import Recipe,cross_validate,fingerprint,look_at,rank_distrib,train
 
@@ -63,9 +63,7 @@ on photographs whose licences you can prove."""
 
 def licenses_of(folder:Path)->str:
     "What metadata.csv in `folder` says of the licences of the species' photographs, in a sentence"
-    table = Path(folder)/'metadata.csv'
-    if not table.exists(): return 'Nothing is known of the licences of the photographs.'
-    with open(table, encoding='utf-8-sig', newline='') as file: rows = [r for r in csv.DictReader(file) if (r.get('path') or '').startswith('species/')]
+    rows = [row for path,row in read_metadata(Path(folder)).items() if path.startswith('species/')]
     kinds = [r.get('licence') or 'unknown' for r in rows]
     if not kinds: return 'Nothing is known of the licences of the photographs.'
     count = lambda name: sum(k==name for k in kinds)

@@ -8,7 +8,7 @@ __all__ = ['NUMBERED', 'PAPERS', 'FORMULAS', 'SOURCES', 'DEFAULT', 'identity', '
            'Bing', 'Flickr', 'Brave', 'Folder']
 
 # %% ../nbs/11_sources.ipynb #00000002
-import csv,os,re
+import os,re
 from dataclasses import replace
 from hashlib import sha256
 from html import unescape
@@ -18,6 +18,7 @@ from urllib.parse import unquote,urlsplit
 
 from fastcore.basics import patch
 
+from .folder import read_metadata
 from .license import License,read_license
 from .manifest import Row,now
 from .photo import MAX_BYTES,PhotoError,recognise
@@ -452,14 +453,13 @@ class Folder(Source):
 
     def __init__(self, folder:str|Path, birds:SpeciesList):
         super().__init__()
-        self.folder, self.rows, self.by_bird = Path(folder).resolve(), {}, {}
+        self.folder, self.by_bird = Path(folder).resolve(), {}
         if not self.folder.is_dir(): raise SpeciesError(f'{folder} is not a folder. Give one that holds a folder of photographs for each bird.')
+        self.rows = read_metadata(self.folder)
         top = self.folder/'species' if (self.folder/'species').is_dir() else self.folder
         for path in sorted(top.iterdir()):
             if path.is_dir() and not path.name.startswith('.') and path.name not in ('other_birds', 'not_bird'): self.by_bird[birds.find(path.name).scientific] = path
         if not self.by_bird: raise SpeciesError(f'{folder} holds no folders. Make one for each bird, and put the photographs into them.')
-        if (self.folder/'metadata.csv').is_file():
-            with open(self.folder/'metadata.csv', encoding='utf-8-sig', newline='') as file: self.rows = {row['path']: row for row in csv.DictReader(file)}
 
     def queries(self, bird): return [bird.scientific] if bird.scientific in self.by_bird else []
 

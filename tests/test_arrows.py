@@ -18,7 +18,7 @@ ARROWS = {'species': set(), 'photo': set(), 'bundle': {'species'}, 'classify': {
 
 # The same for those that gather, which load nothing that trains
 GATHERING = {'manifest': {'species'}, 'license': set(), 'web': set(), 'search': {'species', 'manifest', 'license', 'web'},
-             'sources': {'search', 'species', 'manifest', 'license'}, 'download': {'manifest', 'photo', 'web'}, 'replay': {'species', 'testing'}}
+             'sources': {'search', 'species', 'folder', 'manifest', 'license', 'photo', 'web'}, 'download': {'manifest', 'photo', 'web'}, 'replay': {'species', 'testing'}}
 
 # And for those that clean, which know no network but the one that names birds, and ask the web for nothing
 CLEANING = {'verify': {'manifest', 'photo', 'classify', 'bundle'}, 'suspect': {'manifest', 'verify', 'classify', 'bundle', 'species'},

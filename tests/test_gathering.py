@@ -29,6 +29,7 @@ pytest.importorskip('filelock', reason="needs birdclf[gather]")
 
 import birdclf.download as downloading
 from birdclf.download import Downloader, HostLimits, careful_web, download, reopen
+from birdclf.folder import PhotosError, read_folder
 from birdclf.manifest import COLUMNS, DECISION, INSERT, OURS, SCHEMA, STATUSES, Manifest, ManifestError, Row
 from birdclf.photo import open_photo
 from birdclf.replay import MANNERS, Replay, catalogue, plain
@@ -856,6 +857,48 @@ def test_a_folder_that_cannot_be_imported(tmp_path, make, words):
     make(tmp_path/'folder')
     status, out, err = birdclf('import', tmp_path/'folder', '--data', tmp_path/'data')
     assert (status, out) == (2, '') and words in one_sentence(err) and not (tmp_path/'data').exists()
+
+
+TABLE = 'path,creator,license,source\n{},Jürgen Amsler,CC BY 4.0,Jürgen\n'
+TABLES = {'latin-1': (lambda text: text.encode('latin-1'), "is not in UTF-8 (see line 2). Save it as 'CSV UTF-8'."),
+          'utf-16': (lambda text: text.encode('utf-16'), "is not in UTF-8 (see line 1). Save it as 'CSV UTF-8'."),
+          'utf-16 without its mark': (lambda text: text.encode('ascii', 'replace').decode().encode('utf-16-le'), 'first line is full of zero bytes'),
+          'no path': (lambda text: text.replace('path', 'file').encode(), "has no column 'path'; its first line is 'file,creator,license,source'."),
+          'empty': (lambda text: b'', "has no column 'path'; its first line is ''."),
+          'huge field': (lambda text: (text+f'other.jpg,{"x"*200_000},,\n').encode(), 'is not a CSV: field larger than field limit'),
+          'too many values': (lambda text: (text+'other.jpg,Ida,and Ben,,,and so on\n').encode(), 'Line 3 of metadata.csv has more values than the 4 columns.'),
+          'a folder': (None, 'cannot be read: Is a directory'), 'unreadable': (None, 'cannot be read: Input/output error')}
+
+
+@pytest.mark.parametrize('kind', TABLES)
+def test_a_metadata_csv_that_cannot_be_read_is_one_sentence_and_nothing_is_lost(tmp_path, kind):
+    "By every door: import, train, evaluate and compare; the photographs are taken up once it is mended"
+    make, words = TABLES[kind]
+    paint_folder(tmp_path/'painted', ['Amsel'], n=2)
+    table, name = tmp_path/'painted'/'metadata.csv', sorted((tmp_path/'painted').rglob('*.jpg'))[0].relative_to(tmp_path/'painted').as_posix()
+    if make: table.write_bytes(make(TABLE.format(name)))
+    elif kind == 'a folder': table.mkdir()
+    else: table.symlink_to('/proc/self/mem') # Which not even root may read from its beginning
+    status, out, err = birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')
+    assert (status, out) == (2, '') and err.count('\n') == 1 and words in err and f'Or take {table} away' in err
+    with pytest.raises(PhotosError, match=re.escape(words)): read_folder(tmp_path/'painted', load_species())
+    status, out, err = birdclf('evaluate', tmp_path/'painted', '--report', tmp_path/'report.html')
+    assert (status, out) == (2, '') and err.count('\n') == 1 and words in err
+    table.rmdir() if kind == 'a folder' else table.unlink()
+    table.write_text(TABLE.format(name), encoding='utf-8')
+    assert birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[0] == 0
+    assert sorted(row.creator for row in rows_of(tmp_path/'data')) == ['', 'Jürgen Amsler']
+
+
+@pytest.mark.parametrize('text', [TABLE.replace(',', ';'), TABLE.replace(',', '\t'), '\ufeff'+TABLE, TABLE.replace('path', 'Path'), TABLE.replace('Amsler', '\0 Amsler'), TABLE.replace('\n', '\r\n')],
+                         ids=['semicolons', 'tabs', 'byte order mark', 'capital letter', 'zero byte in a name', 'Windows'])
+def test_a_metadata_csv_as_spreadsheets_and_cameras_write_it_is_read(tmp_path, text):
+    paint_folder(tmp_path/'painted', ['Amsel'], n=2)
+    name = sorted((tmp_path/'painted').rglob('*.jpg'))[0].relative_to(tmp_path/'painted').as_posix()
+    (tmp_path/'painted'/'metadata.csv').write_bytes(text.format(name).encode())
+    assert birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[0] == 0
+    assert sorted((' '.join(row.creator.split()), row.license) for row in rows_of(tmp_path/'data')) == [('', ''), ('Jürgen Amsler', 'by')]
+    assert [record.group for record in read_folder(tmp_path/'painted', load_species())] == ['Jürgen', 'Amsel/1.jpg']
 
 
 def test_an_export_does_not_write_among_other_things(tmp_path):
