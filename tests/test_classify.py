@@ -13,7 +13,7 @@ from PIL import Image
 
 from birdclf.bundle import BundleError, Preprocessing, load_bundle, save_bundle
 from birdclf.classify import Answer, Classifier, article, decide, percent, pixels
-from birdclf.testing import paint_bird, paint_scene
+from birdclf.testing import PATIENCE, paint_bird, paint_scene
 
 VERDICTS = ('sure', 'one_of', 'other_bird', 'not_bird', 'unreadable')
 
@@ -286,7 +286,7 @@ def test_what_was_hashed_is_what_runs(tmp_path):
 # What it costs
 
 def in_a_process(code, *arguments):
-    return subprocess.run([sys.executable, '-c', code, *map(str, arguments)], capture_output=True, text=True, encoding='utf-8', timeout=300)
+    return subprocess.run([sys.executable, '-c', code, *map(str, arguments)], capture_output=True, text=True, encoding='utf-8', timeout=PATIENCE)
 
 
 def test_quiet_and_light():

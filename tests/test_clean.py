@@ -22,7 +22,7 @@ from birdclf.clean import COFFEE, ORDERS, PAGE, STATES, CleaningError, CleaningP
 from birdclf.manifest import Manifest, ManifestError, Row
 from birdclf.photo import open_photo
 from birdclf.species import SpeciesError, load_species
-from birdclf.testing import paint_bird
+from birdclf.testing import PATIENCE, paint_bird
 from birdclf.verify import thumbnail_of
 
 BIRDS = load_species()
@@ -218,7 +218,7 @@ def test_two_people_at_once(flock, tmp_path):
     flock(120)
     processes = [cleaner(tmp_path, by) for by in PEOPLE]
     for process in processes:
-        assert process.communicate(timeout=60)[0].count('\n') == 120 and process.returncode == 0
+        assert process.communicate(timeout=PATIENCE)[0].count('\n') == 120 and process.returncode == 0
     review = flock.look('Anna')
     mine = sum(bool(review.mine(photo).decision) for photo in review.items)
     assert review.agreement() == {'Ben': (mine, mine)} and mine == 120 - 2*(120//7)
@@ -557,12 +557,12 @@ def test_twenty_thousand(flock, tmp_path):
     paint(tmp_path)
     place.write_bytes((tmp_path/'bird.jpg').read_bytes()[:15_000])
     def took(deed, *given):
-        start = time.perf_counter()
+        start = time.process_time()
         deed(*given)
-        return time.perf_counter()-start
-    start = time.perf_counter()
+        return time.process_time()-start
+    start = time.process_time()
     review = flock.look()
-    opened = time.perf_counter()-start
+    opened = time.process_time()-start
     desk = Desk(review)
     pages = [took(desk.hear, dict(kind='page', number=number)) for number in range(100, 160)]
     decisions = [took(desk.hear, dict(kind='decide', photos=[photo], decision='drop')) for photo in review.ids[:200]]
@@ -571,7 +571,7 @@ def test_twenty_thousand(flock, tmp_path):
     for number in range(300):
         desk.hear(dict(kind='page', number=number))
         if number in (99, 299): memory.append(process.memory_info().rss)
-    print(f'open {opened:.2f} s, page {median(pages)*1e3:.1f} ms, decision {median(decisions)*1e3:.1f} ms, undo {median(turns)*1e3:.1f} ms, '
+    print(f'of processor time: open {opened:.2f} s, page {median(pages)*1e3:.1f} ms, decision {median(decisions)*1e3:.1f} ms, undo {median(turns)*1e3:.1f} ms, '
           f'200 pages {(memory[1]-memory[0])/2**20:.1f} MB')
     assert opened < 3 and median(pages) < .05 and median(decisions) < .02 and median(turns) < .1
     assert memory[1]-memory[0] < 4*2**20

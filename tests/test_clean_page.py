@@ -7,7 +7,6 @@ from io import BytesIO
 from itertools import count
 from pathlib import Path
 from statistics import median
-from time import monotonic, sleep
 
 import pytest
 from test_page import asleep, browser, served  # noqa: F401 (a fixture)
@@ -15,13 +14,13 @@ from test_page import asleep, browser, served  # noqa: F401 (a fixture)
 from birdclf.clean import PAGE, CleaningPage
 from birdclf.manifest import Manifest, Row
 from birdclf.species import load_species
-from birdclf.testing import paint_bird, paint_scene
+from birdclf.testing import PATIENCE, load, paint_bird, paint_scene
 from birdclf.verify import thumbnail_of
 
 BIRDS = load_species()
 PAINTED = [BIRDS.find(name) for name in ('Rotkehlchen', 'Amsel', 'Blaumeise', 'Stockente')]
 N = 3*PAGE+10
-IMPATIENT = 'const later = setTimeout; window.setTimeout = (deed, time, ...given) => later(deed, time === 8000 ? 1500 : time, ...given)'
+IMPATIENT = 'const later = setTimeout; window.setTimeout = (deed, time, ...given) => later(deed, time === 8000 && window.impatient ? 0 : time, ...given)'
 PHONE = dict(viewport=dict(width=390, height=844), has_touch=True, is_mobile=True)
 HTML = '<img src=x onerror=alert(1)>'
 
@@ -75,6 +74,7 @@ class Cleaner:
 
     def __init__(self, browser, address, script=None, **options):
         self.context = browser.new_context(**dict(dict(locale='en-GB', viewport=dict(width=1280, height=850)), **options))
+        self.context.set_default_timeout(1000*PATIENCE)
         self.page, self.problems = self.context.new_page(), []
         self.page.on('console', lambda m: self.problems.append(m.text) if m.type == 'error' else None)
         self.page.on('pageerror', lambda e: self.problems.append(str(e)))
@@ -88,7 +88,7 @@ class Cleaner:
         if not re.match(r'(https?|wss?)://(localhost|127\.0\.0\.1)[:/]|data:|blob:', url): self.problems.append(url)
 
     def opened(self):
-        self.page.wait_for_selector('.cl-tile', timeout=30_000)
+        self.page.wait_for_selector('.cl-tile')
         self.settled()
 
     def press(self, *keys):
@@ -96,7 +96,7 @@ class Cleaner:
 
     def settled(self):
         "Wait until everything is on disk"
-        self.page.wait_for_function("!document.querySelector('.cl-saving')", timeout=10_000)
+        self.page.wait_for_function("!document.querySelector('.cl-saving')")
         return self
 
     def become(self, name=None):
@@ -145,7 +145,7 @@ class Cleaner:
 
     def read(self, name): return self.page.inner_text(f'.cl-{name}')
 
-    def wait(self, text): self.page.wait_for_selector(f'text={text}', timeout=20_000)
+    def wait(self, text): self.page.wait_for_selector(f'text={text}')
 
     def leave(self):
         self.context.close()
@@ -446,6 +446,7 @@ def test_a_kernel_that_is_killed(visit, server, rows, kept):
     anna.press(*'ddkd')
     anna.settled()
     kernel.kill()
+    anna.page.evaluate('window.impatient = true')
     anna.press('k')
     assert anna.tiles()[4][1] == 'saving: kept'
     anna.wait('There is no answer')
@@ -492,8 +493,9 @@ def test_two_people(visit, rows):
     ida.press(*'ddkk')
     ida.settled()
     assert 'Ida' not in ben.page.inner_text('.cl-scroller') and ben.marks()[:4] == ['']*4
+    before = ben.page.get_attribute('.cl-grid', 'data-page')
     ben.page.click('text=Reload')
-    ben.page.wait_for_timeout(300)
+    ben.page.wait_for_function("before => document.querySelector('.cl-grid').dataset.page !== before", arg=before)
     ben.press(*'dkk')
     ben.settled()
     assert ben.page.locator('.cl-others').all_inner_texts()[:4] == ['Ida A: dropped', 'Ida A: dropped', 'Ida A: kept', '']
@@ -578,20 +580,24 @@ URL.revokeObjectURL = url => { live.delete(url); end.call(URL, url) }
 
 
 def test_pace_and_memory_until_the_server_is_gone(browser, tmp_path):
-    "From the key to forty decoded pictures, without and with a pause in which the next page is fetched; and what is left behind"
+    "From the key to forty decoded pictures; after a pause the next page is there before anybody asks for it; and what is left behind"
     fill(tmp_path, 8*PAGE)
     with served(tmp_path/'log.txt', *command(tmp_path)) as server:
         cleaner = Cleaner(browser, server[0], script=LIVE+IMPATIENT)
         kernel, = kernels(server)
         hurried = [cleaner.page.evaluate(TURN, 'n') for _ in range(7)]
-        patient = [sleep(.2) or cleaner.page.evaluate(TURN, 'p') for _ in range(7)]
-        memory, start = [], monotonic()
+        busy = load()
+        cleaner.page.evaluate(TURN, 'p')
+        cleaner.page.wait_for_function('n => live.size >= n', arg=3*PAGE)
+        with asleep(server[1]): cleaner.page.evaluate(TURN, 'p')
+        for _ in range(5): cleaner.page.evaluate(TURN, 'p')
+        memory = []
         for number in range(80):
             cleaner.page.evaluate(TURN, 'n' if number//7 % 2 == 0 else 'p')
             if number in (19, 79): memory.append(kernel.memory_info().rss)
-        print(f'hurried: median {median(hurried):.0f} ms, worst {max(hurried):.0f}; after a pause: median {median(patient):.0f} ms, worst {max(patient):.0f}; '
-              f'kernel {(memory[1]-memory[0])/2**20:+.1f} MB over 60 pages, {monotonic()-start:.0f} s')
-        assert median(hurried) <= 300 and median(patient) <= 300
+        print(f'median {median(hurried):.0f} ms, worst {max(hurried):.0f}, where work takes {busy} times as long as it could; '
+              f'kernel {(memory[1]-memory[0])/2**20:+.1f} MB over 60 pages')
+        assert median(hurried) <= 300*max(busy, load())
         assert memory[1]-memory[0] < 8*2**20
         assert cleaner.page.evaluate('live.size') <= 5*PAGE+1
         cleaner.content()
@@ -612,6 +618,7 @@ def shown(number):
 def alone(browser):
     "The widget in a page that is not its own, with a kernel that answers when it is told to"
     page = browser.new_page(viewport=dict(width=1000, height=900))
+    page.set_default_timeout(1000*PATIENCE)
     status = dict(by='Ida', overall=[80, 0, 0], birds={}, pace=None, minutes=None, agreement={})
     now = dict(order='suspicion', species='', source='', state='undecided', suspicious=False)
     choices = dict(order=dict(suspicion='suspicious'), state=dict(undecided='undecided'), source=['inat'], species=[])

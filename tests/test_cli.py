@@ -15,7 +15,7 @@ import pytest
 from birdclf import __file__ as package, __version__
 from birdclf.cli import bar, main, real_name, visible
 from birdclf.manifest import Manifest, Row
-from birdclf.testing import paint_bird, paint_folder
+from birdclf.testing import PATIENCE, paint_bird, paint_folder
 
 COMMAND = Path(sys.executable).with_name('birdclf')
 KEYS = ['file', 'verdict', 'species', 'probability', 'candidates', 'scores', 'reason']
@@ -23,7 +23,7 @@ KEYS = ['file', 'verdict', 'species', 'probability', 'candidates', 'scores', 're
 
 def birdclf(*arguments, cwd=None, env=None, **options):
     "Exit status, stdout and stderr of a whole process"
-    done = subprocess.run([COMMAND, *arguments], capture_output=True, cwd=cwd, env=os.environ | (env or {}), timeout=120, **options)
+    done = subprocess.run([COMMAND, *arguments], capture_output=True, cwd=cwd, env=os.environ | (env or {}), timeout=PATIENCE, **options)
     return done.returncode, done.stdout.decode('utf-8'), done.stderr.decode('utf-8')
 
 
@@ -177,7 +177,7 @@ def test_a_reader_that_leaves(photos, arguments):
     with subprocess.Popen([COMMAND, *arguments], cwd=photos, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline() if arguments[0] == 'classify' else None
         process.stdout.close()
-        assert process.stderr.read() == b'' and process.wait(60) in ((1,) if arguments[0] == 'classify' else (0, 1))
+        assert process.stderr.read() == b'' and process.wait(PATIENCE) in ((1,) if arguments[0] == 'classify' else (0, 1))
 
 
 @pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs /dev/full')
@@ -191,7 +191,7 @@ def test_ctrl_c(photos):
     with subprocess.Popen([COMMAND, 'classify', '--json', *['Amsel.jpg']*2000], cwd=photos, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
         assert (process.returncode, err) == (130, b'')
         lines(out.decode())
 
@@ -237,7 +237,7 @@ def test_the_page_starts_answers_and_ends(root, port, ending):
             said = process.stdout.readline().decode('utf-8')
             assert f'http://localhost:{port}' in said
             def get(path):
-                visitor = HTTPConnection('localhost', port, timeout=60)
+                visitor = HTTPConnection('localhost', port, timeout=PATIENCE)
                 visitor.request('GET', path)
                 return visitor.getresponse()
             for path in ('/voila/files/dashboard.ipynb', '/voila/files/01_photo.ipynb', '/voila/files/../pyproject.toml'): assert get(path).status in (403, 404)
@@ -246,9 +246,9 @@ def test_the_page_starts_answers_and_ends(root, port, ending):
             family = psutil.Process(process.pid).children(recursive=True)
             assert family
             process.send_signal(ending)
-            err = process.communicate(timeout=30)[1].decode('utf-8')
+            err = process.communicate(timeout=PATIENCE)[1].decode('utf-8')
             assert process.returncode == 0 and 'Traceback' not in err
-            assert psutil.wait_procs(family, timeout=10)[1] == []
+            assert psutil.wait_procs(family, timeout=PATIENCE)[1] == []
         finally:
             if process.poll() is None: process.kill()
     with socket.socket() as s:

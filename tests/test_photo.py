@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from birdclf.photo import MAX_BYTES, MAX_PIXELS, PhotoError, SENTENCES, open_photo
-from birdclf.testing import paint_bird
+from birdclf.testing import PATIENCE, paint_bird
 
 ROBIN = paint_bird('Rotkehlchen', size=(240, 180))
 STORE = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
@@ -393,7 +393,7 @@ def test_an_error_survives_the_journey_between_processes():
 # Bombs: each file in a process of its own, forked from one that has everything loaded
 
 WORKER = """
-import os, resource, sys, time
+import os, resource, sys
 from birdclf.photo import PhotoError, open_photo
 from birdclf.testing import paint_bird
 open_photo(paint_bird())
@@ -405,20 +405,19 @@ def peak(path, write):
     os.write(write, f'{memory}\\t{outcome}'[:4000].encode('utf-8', 'replace'))
 for path in ['', *sys.stdin.read().splitlines()]:
     read, write = os.pipe()
-    start = time.perf_counter()
     if not (child := os.fork()):
         os.close(read); peak(path, write); os._exit(0)
     os.close(write)
     with os.fdopen(read, encoding='utf-8', errors='replace') as pipe: result = pipe.read().replace('\\n', ' ')
-    os.waitpid(child, 0)
-    print(time.perf_counter()-start, result or '0\\tCRASH the process died', path, sep='\\t', flush=True)
+    usage = os.wait4(child, 0)[2]
+    print(usage.ru_utime+usage.ru_stime, result or '0\\tCRASH the process died', path, sep='\\t', flush=True)
 """
 
 
 def measure(paths):
-    "For each path: seconds, MB above the idle process, and what came out; and what the whole lot wrote to the terminal"
+    "For each path: seconds of processor time, MB above the idle process, and what came out; and what the whole lot wrote to the terminal"
     run = subprocess.run([sys.executable, '-W', 'always', '-c', WORKER], input='\n'.join(map(str, paths)), capture_output=True,
-                         encoding='utf-8', errors='replace', timeout=600)
+                         encoding='utf-8', errors='replace', timeout=2*PATIENCE)
     assert run.returncode == 0, run.stderr
     (_, idle, _, _), *rows = [line.split('\t') for line in run.stdout.splitlines()]
     return [(Path(path).name, float(seconds), float(peak)-float(idle), outcome) for seconds, peak, outcome, path in rows], run.stderr
@@ -461,7 +460,7 @@ def test_bad_images(shared, record_property):
     assert 'Warning' not in said and 'Traceback' not in said, said
     worst = max(seconds for _, seconds, _, _ in rows), max(memory for _, _, memory, _ in rows)
     record_property('worst', worst)
-    print(f'at most {worst[0]:.2f} s and {worst[1]:.0f} MB above the idle process')
+    print(f'at most {worst[0]:.2f} s of processor time and {worst[1]:.0f} MB above the idle process')
     for name, seconds, memory, outcome in rows:
         row = manifest[name]
         assert outcome.startswith(('Photo(', 'PhotoError')), (name, outcome)
@@ -500,10 +499,10 @@ def test_draft_mode_saves_most_of_the_work():
 
     def seconds(act, times=5):
         def once():
-            start = time.perf_counter()
+            start = time.thread_time()
             act()
-            return time.perf_counter()-start
+            return time.thread_time()-start
         return min(once() for _ in range(times))
 
     assert 1e6 < len(data) < 6e6
-    assert seconds(lambda: open_photo(data, min_side=256)) < min(.12, .7*seconds(lambda: Image.open(BytesIO(data)).convert('RGB')))
+    assert seconds(lambda: open_photo(data, min_side=256)) < .7*seconds(lambda: Image.open(BytesIO(data)).convert('RGB'))

@@ -15,7 +15,7 @@ from birdclf.bundle import Thresholds, load_bundle
 from birdclf.classify import Classifier
 from birdclf.folder import NOT_BIRD, OTHER_BIRD, PhotosError, read_folder
 from birdclf.report import OUTCOMES, ReportError, evaluate_folder, page, save_report, show_report
-from birdclf.testing import paint_bird, paint_folder, paint_scene
+from birdclf.testing import PATIENCE, paint_bird, paint_folder, paint_scene
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
@@ -245,7 +245,7 @@ assert 'The diagrams need matplotlib' in html and 'Named right' in html and 'pip
 
 def test_numpy_and_onnxruntime_are_enough(tmp_path):
     paint_folder(tmp_path, ['Amsel'], n=2)
-    done = subprocess.run([sys.executable, '-c', LIGHT, tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, '-c', LIGHT, tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, '')
 
 

@@ -53,7 +53,7 @@ class Bench:
         self.renew()
 
     def renew(self, **options):
-        web = Web(CONTACT, trusted=('127.0.0.0/8',), connect=2, silence=2, seconds=5)
+        web = Web(CONTACT, trusted=('127.0.0.0/8',))
         self.ask = Asker(self.manifest, web, clock=self.clock, sleep=self.clock.sleep, rng=Random(0), **options)
 
     def gather(self, birds, kinds, want, *policy, ask=None):

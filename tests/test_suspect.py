@@ -14,7 +14,7 @@ from birdclf.classify import Classifier
 from birdclf.manifest import Manifest, Row
 from birdclf.species import load_species
 from birdclf.suspect import suspect
-from birdclf.testing import paint_bird, paint_scene
+from birdclf.testing import PATIENCE, paint_bird, paint_scene
 from birdclf.verify import verify
 
 
@@ -27,7 +27,7 @@ class Quiet:
 
 def birdclf(*arguments):
     done = subprocess.run([sys.executable, '-c', 'import sys; from birdclf.cli import main; sys.exit(main())', *map(str, arguments)],
-                          capture_output=True, text=True, encoding='utf-8', timeout=120)
+                          capture_output=True, text=True, encoding='utf-8', timeout=PATIENCE)
     assert 'Traceback' not in done.stderr
     return done.returncode, done.stdout, done.stderr
 

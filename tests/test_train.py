@@ -12,7 +12,7 @@ import pytest
 
 from birdclf.folder import read_folder
 from birdclf.species import SpeciesList, load_species
-from birdclf.testing import paint_folder
+from birdclf.testing import PATIENCE, paint_folder
 
 pytest.importorskip('torch')
 NAMES = 'Rotkehlchen', 'Blaumeise', 'Amsel', 'Stockente'
@@ -42,7 +42,7 @@ def place(tmp_path_factory):
     paint_folder(place/'known'/'not_bird', ('cat', 'house'), n=3)
     paint_folder(place/'new', NAMES, n=10, seed=1)
     (place/'program.py').write_text(PROGRAM, encoding='utf-8')
-    subprocess.run(program(place, 'whole'), check=True, timeout=300)
+    subprocess.run(program(place, 'whole'), check=True, timeout=PATIENCE)
     return place
 
 
@@ -58,14 +58,14 @@ def history(place, runs):
 def test_what_is_killed_goes_on_with_the_same_result(place):
     process = subprocess.Popen(program(place, 'killed'))
     try:
-        until = time.monotonic()+240
+        until = time.monotonic()+PATIENCE
         while len(history(place, 'killed')) < 2:
             assert process.poll() is None and time.monotonic() < until, 'it ended before it could be killed'
             time.sleep(.01)
     finally: process.send_signal(signal.SIGKILL); process.wait()
     before = history(place, 'killed')
     assert 2 <= len(before) < 6 and list((place/'killed').glob('training-*.pt'))
-    subprocess.run(program(place, 'killed'), check=True, timeout=300)
+    subprocess.run(program(place, 'killed'), check=True, timeout=PATIENCE)
     after = history(place, 'killed')
     assert after[:len(before)] == before and [row['epoch'] for row in after] == list('012345')
     assert not list((place/'killed').glob('training-*.pt'))
@@ -76,7 +76,7 @@ def test_what_is_killed_goes_on_with_the_same_result(place):
 
 def test_two_processes_train_like_one(place):
     started = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', *program(place, 'two')[1:]]
-    subprocess.run(started, check=True, timeout=300, env=os.environ | {'OMP_NUM_THREADS': '1'})
+    subprocess.run(started, check=True, timeout=PATIENCE, env=os.environ | {'OMP_NUM_THREADS': '1'})
     first, second, alone = (np.load(place/name) for name in ('two-out0.npz', 'two-out1.npz', 'whole-out.npz'))
     assert np.allclose(first['weights'], second['weights'], atol=1e-6) # They agree on every step
     assert not np.allclose(first['weights'], alone['weights'], atol=1e-6) # and take others than one alone

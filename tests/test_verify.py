@@ -25,7 +25,7 @@ from birdclf.classify import Classifier
 from birdclf.manifest import Manifest, ManifestError, Row, kept
 from birdclf.photo import open_photo
 from birdclf.species import load_species
-from birdclf.testing import paint_bird
+from birdclf.testing import PATIENCE, paint_bird
 from birdclf.verify import CHANGED, MISSING, NO_MEMORY, TRAITS, Gallery, Looks, Verifier, first_look, sketch_of, thumbnail_of, traits, verify
 
 RUN = '''
@@ -163,10 +163,12 @@ def test_a_file_that_takes_too_long_is_rejected_and_the_others_go_on(tmp_path, c
     slow = saved(Image.fromarray(np.tile(grain, (4, 4, 1))), progressive=True, quality=95)
     gathered(tmp_path, {'slow.jpg': slow} | {f'{n}.jpg': saved(made_up(n)) for n in range(12)})
     started = time.monotonic()
-    report = run(tmp_path, classifier, workers=2, seconds=.4)
+    open_photo(slow, max_side=64)
+    limit = round((time.monotonic()-started)/3, 3)  # Far too little for this one here and now, and far more than the others need
+    report = run(tmp_path, classifier, workers=2, seconds=limit)
     rows = rows_of(tmp_path)
-    assert rows['slow.jpg'].reason == 'too slow: it takes more than 0.4 s'
-    assert report.photographs == 12 and time.monotonic()-started < 30
+    assert rows['slow.jpg'].reason == f'too slow: it takes more than {limit} s'
+    assert report.photographs == 12
     assert multiprocessing.active_children() == []
 
 
@@ -209,7 +211,7 @@ def test_processes_that_do_not_start_are_one_sentence(tmp_path):
     gathered(tmp_path/'home', {'0.jpg': JPEG})
     script = tmp_path/'unguarded.py'
     script.write_text(RUN)
-    done = subprocess.run([sys.executable, script, tmp_path/'home'], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, script, tmp_path/'home'], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1 and "needs `if __name__=='__main__':`" in done.stderr.splitlines()[-1]
     assert rows_of(tmp_path/'home')['0.jpg'].status == 'downloaded'
 
@@ -250,7 +252,7 @@ def many(folder):
 def test_shot_at_any_moment_it_goes_on_and_ends_as_if_nothing_had_happened(tmp_path):
     psutil, rng, seen = pytest.importorskip('psutil'), Random(5), set()
     calm, shot = many(tmp_path/'calm'), many(tmp_path/'shot')
-    assert start(calm).communicate(timeout=100)[1] == ''
+    assert start(calm).communicate(timeout=PATIENCE)[1] == ''
     for _ in range(4):
         process = start(shot)
         try:
@@ -259,14 +261,14 @@ def test_shot_at_any_moment_it_goes_on_and_ends_as_if_nothing_had_happened(tmp_p
             time.sleep(rng.uniform(0, .15))
             children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         finally: process.kill()
-        process.communicate(timeout=30)
-        psutil.wait_procs(children, timeout=20)
+        process.communicate(timeout=PATIENCE)
+        psutil.wait_procs(children, timeout=PATIENCE)
         assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE], 'an orphan goes on'
         done = {name for name, row in rows_of(shot).items() if row.status != 'downloaded'}
         assert seen <= done
         seen = done
     process = start(shot)
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, '')
     for mine, theirs in zip(snapshot(calm)[:2], snapshot(shot)[:2]): assert mine == theirs
     one, other = snapshot(calm), snapshot(shot)
@@ -279,10 +281,10 @@ def test_ctrl_c_stops_it_and_the_next_run_goes_on(tmp_path):
     process = start(many(tmp_path))
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (130, '') and 'left' in out
     process = start(tmp_path)
-    out, _ = process.communicate(timeout=100)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and 'left' not in out
     assert {row.status for row in rows_of(tmp_path).values()} == {'verified', 'rejected'}
 
