@@ -13,9 +13,9 @@ EXECUTE ?=
 # Pretrained weights lie here; where this is empty, in a cache that is filled from the internet
 export BIRDCLF_WEIGHTS ?= $(realpath ../shared/weights)
 
-# The first Python that really runs: a name on the PATH may be an empty promise
-PYTHON ?= $(shell for candidate in python3.12 python3.11 python3; do \
-	"$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' >/dev/null 2>&1 \
+# The first Python that really runs: a name on the PATH may be an empty promise, and another one of that name behind it
+PYTHON ?= $(shell type -aP python3.11 python3.12 python3.13 python3 | while IFS= read -r candidate; do \
+	"$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' </dev/null >/dev/null 2>&1 \
 	&& echo "$$candidate" && break; done)
 
 help:
@@ -52,7 +52,7 @@ train: .venv/ready
 .venv-app/ready .venv/ready: settings.ini setup.py pyproject.toml requirements.lock
 	@if ! $(@D)/bin/python -c '' 2>/dev/null; then \
 		if [ -z '$(PYTHON)' ]; then \
-			echo 'birdclf needs Python 3.11 or 3.12 with its venv module, and none of python3.12, python3.11, python3 is that.' >&2; \
+			echo 'birdclf needs Python 3.11, 3.12 or 3.13 with its venv module, and none of python3.11, python3.12, python3.13, python3 is that.' >&2; \
 			echo 'Install one (Debian, Ubuntu: apt-get install python3 python3-venv), or name yours: make PYTHON=/path/to/python ...' >&2; \
 			exit 1; \
 		fi; \

@@ -76,7 +76,7 @@ def whoever()->str:
     "The name in the variable BIRDCLF_PERSON, or of whoever is logged in here"
     if name := os.environ.get('BIRDCLF_PERSON'): return name
     try: return getuser()
-    except (KeyError, OSError): return 'somebody' # A container may run as a number
+    except (ImportError, KeyError, OSError): return 'somebody' # A container may run as a number, and Windows may know no name
 
 # %% ../nbs/22_clean.ipynb #0000000c
 class Review:

@@ -134,7 +134,7 @@ def train_verb(args)->int:
     from birdclf.species import SpeciesError,load_species
     from birdclf.folder import PhotosError
     from birdclf.train import Recipe
-    if int(os.environ.get('RANK') or 0): sys.stdout = open(os.devnull, 'w') # Of several processes, the first one speaks
+    if int(os.environ.get('RANK') or 0): sys.stdout = open(os.devnull, 'w', encoding='utf-8') # Of several processes, the first one speaks
     recipe = Recipe(backbone=args.backbone, epochs=args.epochs)
     try: make_model(Path(args.photos), Path(args.bundle), species=load_species(args.species), recipe=recipe, runs=Path(args.runs), weights=args.weights)
     except (PhotosError, SpeciesError, BundleError) as e: raise Refusal(str(e), 2) from e

@@ -503,7 +503,9 @@ def file_of(manifest:Manifest, row:Row)->Path:
 
 def folder_name(name:str)->str:
     "`name` as a folder can be called on every system"
-    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', '_', name).strip(' .') or '_'
+    name = re.sub(r'[<>:"/\\|?*\x00-\x1f]', '_', name).strip(' .')
+    device = not name or re.fullmatch(r'(?i:con|prn|aux|nul|(?:com|lpt)[0-9¹²³])(?: *\..*)?', name) # Windows sees none of these as a folder
+    return f'_{name}' if device else name
 
 PASSED_ON = ('title','creator','creator_url','license','license_version','license_url','license_statement','attribution','changes',
              'page_url','file_url','source_id','observation_id','observed_on','query','retrieved_at','sha256')

@@ -1089,7 +1089,7 @@ def main(args:list[str]|None=None)->int:
     with Replay(catalogue(load_species(), chosen.per_species), addresses=addresses, port=chosen.port,
                 latency=chosen.latency, photos=chosen.photos) as replay:
         print(replay.base, flush=True)
-        stop.wait()
+        while not stop.wait(1): pass # Windows hears Ctrl-C only between two waits
     return 0
 
 # %% ../nbs/92_replay.ipynb #00000075

@@ -233,7 +233,7 @@ def limit_memory(size:int):
     "Let this process take `size` bytes more than it has, on systems that can say how much that is"
     try:
         import resource
-        pages = int(Path('/proc/self/statm').read_text().split()[0])
+        pages = int(Path('/proc/self/statm').read_text(encoding='ascii').split()[0])
     except (ImportError, OSError): return
     resource.setrlimit(resource.RLIMIT_AS, (pages*resource.getpagesize()+size, resource.getrlimit(resource.RLIMIT_AS)[1]))
 

@@ -7,7 +7,7 @@ __all__ = ['NAT64', 'GLOBAL', 'GUARD', 'ContactError', 'user_agent', 'WebError',
            'Web', 'pieces', 'read', 'retry_after', 'back_off']
 
 # %% ../nbs/04_web.ipynb #00000002
-import ipaddress,os,re,socket,threading,time
+import ipaddress,re,socket,threading,time
 from collections.abc import Callable,Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -87,7 +87,7 @@ class Visit:
 
     def take(self, sock:socket.socket):
         "Hold a wire of one's own: the connection may be closed before the visit ends"
-        wire = socket.socket(fileno=os.dup(sock.fileno()))
+        wire = socket.fromfd(sock.fileno(), sock.family, sock.type) # A second handle, on every system
         self.let_go()
         self.wire = wire
         if self.over: self.cut()
