@@ -491,7 +491,8 @@ def test_plain_files_are_told_from_delicate_ones():
             'PNG with a packed text': file_of(small, 'PNG', pnginfo=packed()), 'WebP with EXIF': file_of(small, 'WEBP', exif=SIDEWAYS),
             'HEIC for HDR': good['HEIC'].replace(b'nclx\0\1\0\r', b'nclx\0\x09\0\x12')}
     said = node('plain', [*good.values(), *bad.values()])
-    assert dict(zip([*good, *bad], said)) == dict.fromkeys(good, True) | dict.fromkeys(bad, False)
+    kinds = {kind: next(name for name in ('PNG', 'WebP', 'AVIF', 'BMP', 'HEIC') if name in kind) for kind in good}
+    assert dict(zip([*good, *bad], said)) == {kind: dict(WebP='WEBP', HEIC='HEIF').get(name, name) for kind,name in kinds.items()} | dict.fromkeys(bad, '')
 
 
 def packed():
@@ -508,6 +509,30 @@ def test_the_size_of_a_jpeg_is_read_whatever_its_kind():
     codes = range(0xC0, 0xD0)
     sizes = node('bytes => { const {width, height} = jpeg(bytes); return [width, height] }', map(frame_of, codes))
     for code,size in zip(codes, sizes): assert size == ([0, 0] if code in (0xC4, 0xC8, 0xCC) else [6543, 4321]), hex(code)
+
+
+def test_the_kind_of_a_jpeg_is_what_its_memory_depends_on(classifier):
+    "Progressive, or one colour after the other: the decoder has to remember all of it"
+    grey = paint_bird('Amsel', size=(160, 120)).convert('L')
+    first = file_of(grey.convert('RGB'))
+    scan = first.index(b'\xff\xda')
+    one_by_one = first[:scan+4] + b'\1' + first[scan+5:]
+    files = [first, file_of(grey), file_of(grey.convert('RGB'), progressive=True), one_by_one, frame_of(0xC3)]
+    kinds = node('bytes => jpeg(bytes).kind', files)
+    assert kinds == ['JPEG', 'JPEG', 'layered JPEG', 'layered JPEG', 'full JPEG']
+    assert set(kinds) <= set(BirdPage(Session(classifier)).limits['pixels'])
+
+
+def test_a_limit_in_pixels_is_the_limit_of_its_kind(alone, large):
+    "A picture with more pixels than its kind may have is not made smaller, for then nobody would refuse it"
+    for kind,data in ((kind, PLAIN[kind](large)) for kind in ('PNG', 'WebP', 'AVIF')):
+        sent = []
+        for most in (large.width*large.height, large.width*large.height-1):
+            alone.evaluate("([kind, most]) => { limits.pixels[kind] = most; sent.length = 0 }", [kind.upper(), most])
+            photo(alone, 'large', data)
+            alone.wait_for_function("sent.some(m => m.kind === 'photo')", timeout=20_000)
+            sent.append(alone.evaluate("weights.at(-1)"))
+        assert sent[0] < 2**20 and sent[1] == len(data), kind
 
 
 def test_too_many_pixels_stay_at_home(guest, tmp_path):
@@ -654,22 +679,37 @@ def test_a_page_that_does_not_wake_up(browser, tmp_path):
 
 # --- the script by itself: what the network cannot be made to do on demand
 
-@pytest.fixture
-def alone(browser, classifier):
-    "The page's script with a model that only listens"
-    page = browser.new_page(locale='en-GB')
+@contextmanager
+def by_itself(browser, classifier, body, **options):
+    "The page's script in a `body` of ours, with a model that only listens"
+    page = browser.new_page(locale='en-GB', **options)
     page.set_default_timeout(1000*PATIENCE)
     widget = BirdPage(Session(classifier))
     state = {name: getattr(widget, name) for name in ('words', 'limits', 'birds', 'icon')}
-    page.set_content('<body data-voila="voila"></body>')
+    page.set_content(f'<html lang="fr"><title>Mes oiseaux</title><meta name="viewport" content="width=device-width"><style>{widget._css}</style>{body}</html>')
     page.evaluate('''async ([script, state]) => {
         const {default: {render}} = await import(URL.createObjectURL(new Blob([script], {type: 'text/javascript'})))
-        const model = {get: name => state[name], on: (_, act) => { window.say = act }, off: () => {}, send: message => window.sent.push(message)}
-        window.sent = []
-        window.leave = render({model, el: document.body})
+        const heard = new Set()
+        const model = {get: name => state[name], on: (_, act) => heard.add(act), off: (_, act) => heard.delete(act),
+                       send: (message, _, buffers) => { window.sent.push(message); for (const {byteLength} of buffers) window.weights.push(byteLength) }}
+        Object.assign(window, {sent: [], weights: [], limits: state.limits})
+        window.say = (...given) => { for (const act of [...heard]) act(...given) }
+        window.leave = render({model, el: document.querySelector('#cell') || document.body})
     }''', [widget._esm, state])
-    yield page
-    page.close()
+    try: yield page
+    finally: page.close()
+
+
+@pytest.fixture
+def alone(browser, classifier):
+    "The page's script as Voila shows it"
+    with by_itself(browser, classifier, '<body data-voila="voila"></body>') as page: yield page
+
+
+@pytest.fixture
+def notebook(browser, classifier):
+    "The page's script as one cell of somebody's notebook"
+    with by_itself(browser, classifier, '<body><p>Un merle.</p><div id="cell"></div></body>') as page: yield page
 
 
 def photo(page, name, data):
@@ -707,6 +747,172 @@ def test_words_are_text(alone, robin):
     assert all(set(m) <= {'kind', 'seq', 'preview', 'bytes'} for m in alone.evaluate('sent'))
 
 
+def test_in_a_notebook_the_rest_of_the_page_is_not_ours(notebook, robin):
+    assert (notebook.title(), notebook.get_attribute('html', 'lang')) == ('Mes oiseaux', 'fr')
+    notebook.click('text=Deutsch')
+    assert (notebook.title(), notebook.get_attribute('html', 'lang')) == ('Mes oiseaux', 'fr')
+    assert notebook.get_attribute('.bc-page', 'lang') == 'de'
+
+
+def test_reload_in_a_notebook_reloads_the_widget(notebook, robin):
+    notebook.click('text=Deutsch')
+    notebook.evaluate("() => { window.stayed = true; window.sent.push = () => { throw new Error('no comm') } }")
+    photo(notebook, 'robin.jpg', robin)
+    notebook.wait_for_selector('.bc-reload')
+    assert notebook.inner_text('.bc-alarm').startswith(WORDS['asleep'][1])
+    notebook.evaluate('delete window.sent.push')
+    notebook.click('.bc-reload')
+    assert notebook.evaluate('stayed') and notebook.inner_text('p >> nth=0') == 'Un merle.'
+    assert notebook.locator('.bc-page').count() == 1 and notebook.get_attribute('.bc-page', 'data-phase') == 'empty'
+    assert notebook.inner_text('h1') == WORDS['title'][1] and not notebook.is_visible('.bc-alarm')
+    photo(notebook, 'robin.jpg', robin)
+    notebook.wait_for_function("sent.some(m => m.kind === 'photo' && m.seq === 1)")
+    notebook.evaluate('m => say(m, [])', reply(1, 'here again'))
+    assert notebook.inner_text('.bc-sentence') == 'here again'
+
+
+def test_the_lines_that_are_read_aloud_are_there_before_they_speak(alone, robin):
+    def spoken():
+        "What a screen reader listens to, by role"
+        nodes = alone.context.new_cdp_session(alone).send('Accessibility.getFullAXTree')['nodes']
+        return sorted(n['role']['value'] for n in nodes if not n['ignored'] and n['role']['value'] in ('status', 'alert'))
+    assert spoken() == ['alert', 'status', 'status']
+    assert [alone.inner_text(f'.bc-{name}') for name in ('notice', 'alarm', 'sentence')] == ['', '', '']
+    photo(alone, 'robin.jpg', robin)
+    alone.wait_for_function("sent.some(m => m.kind === 'photo')")
+    alone.evaluate('m => say(m, [])', sure(1))
+    assert spoken() == ['alert', 'status', 'status']
+
+
+BREAKS = '''() => {                    // words that stand on two lines, or leave the window
+    const broken = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), range = document.createRange()
+    for (let node; node = walk.nextNode();) {
+        if (!node.parentElement.checkVisibility() || node.parentElement.closest('style, script, .bc-aside')) continue
+        for (const {0: word, index} of node.data.matchAll(/[^\\s\\u00a0-]+-?/g)) {
+            range.setStart(node, index); range.setEnd(node, index + word.length)
+            const boxes = [...range.getClientRects()].filter(box => box.width > 1)
+            if (new Set(boxes.map(box => Math.round(box.top))).size > 1 || boxes.some(box => box.right > innerWidth + 1 || box.left < -1)) broken.push(word)
+        }
+    }
+    if (document.documentElement.scrollWidth > innerWidth) broken.push('<->')
+    return broken
+}'''
+
+
+@pytest.mark.parametrize('size', [100, 200])
+@pytest.mark.parametrize('width', [320, 390, 768, 1200])
+def test_no_word_is_broken(alone, width, size):
+    "Every bird's name in both languages, as a headline and beside a bar; 200 % is what a browser can do to all text"
+    alone.set_viewport_size(dict(width=width, height=900))
+    alone.evaluate("size => { document.documentElement.style.fontSize = size + '%' }", size)
+    alone.click('.bc-known summary')
+    broken = alone.evaluate('''async ([breaks, birds]) => {
+        const find = eval(breaks), broken = new Set(), drop = () => {
+            const data = new DataTransfer()
+            data.items.add(new File(['no'], 'photo.jpg'))
+            document.body.dispatchEvent(new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: data}))
+        }
+        let seq = 0
+        for (const button of document.querySelectorAll('.bc-language')) {
+            button.click()
+            for (const word of find()) broken.add(word)
+            for (const [n, species] of birds.entries()) {
+                drop()
+                const candidates = [0, 1, 2].map(k => ({...birds[(n + k) % birds.length], probability: .5, percent: '> 99 %'}))
+                say({kind: 'answer', seq: ++seq, verdict: n % 2 ? 'sure' : 'one_of', species, candidates, sentences: {de: '-', en: '-'}}, [])
+                for (const word of find()) broken.add(word)
+            }
+        }
+        return [...broken]
+    }''', [BREAKS, [bird.to_dict() for bird in Classifier.load().species]])
+    assert not broken
+
+
+@pytest.mark.parametrize('size', [100, 200])
+@pytest.mark.parametrize('width', [320, 390, 1200])
+def test_no_word_of_ours_is_broken(browser, classifier, robin, width, size):
+    "The verdicts' headlines, the alarm, the notices, on a telephone's two buttons too"
+    screen = dict(viewport=dict(width=width, height=900), has_touch=width < 768, is_mobile=width < 768)
+    with by_itself(browser, classifier, '<body data-voila="voila"></body>', **screen) as page: look_for_broken_words(page, robin, size)
+
+
+def look_for_broken_words(alone, robin, size):
+    alone.evaluate("size => { document.documentElement.style.fontSize = size + '%' }", size)
+    seq = 0
+    for language in ('Deutsch', 'English'):
+        alone.click(f'text={language}')
+        for verdict in ('other_bird', 'not_bird', 'unreadable'):
+            photo(alone, 'robin.jpg', robin)
+            seq += 1
+            words = WORDS[verdict]
+            alone.evaluate('m => say(m, [])', sure(seq) | dict(verdict=verdict, sentences=dict(en=words[0], de=words[1])))
+            assert not alone.evaluate(BREAKS), (language, verdict)
+    alone.evaluate("() => { window.sent.push = () => { throw new Error('nobody') } }")
+    photo(alone, 'robin.jpg', robin)
+    alone.wait_for_selector('.bc-alarm button')
+    assert not alone.evaluate(BREAKS)
+    alone.evaluate("document.body.dispatchEvent(new ClipboardEvent('paste', {bubbles: true, clipboardData: new DataTransfer()}))")
+    assert alone.inner_text('.bc-notice') == WORDS['nothing'][0] and not alone.evaluate(BREAKS)
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_bars_are_seen_without_colours(alone, robin, scheme):
+    "Windows' high contrast takes the colours away; the bar of a bird at 50 % must still end in the middle"
+    alone.emulate_media(forced_colors='active', color_scheme=scheme)
+    photo(alone, 'robin.jpg', robin)
+    alone.evaluate('m => say(m, [])', sure(1))
+    bar = Image.open(io.BytesIO(alone.locator('.bc-track').first.screenshot())).convert('L')
+    full, empty, edge = (bar.getpixel((round(at*bar.width), bar.height//2)) for at in (.25, .75, .998))
+    assert abs(full-empty) > 60 and abs(edge-empty) > 60
+    chosen, other = (Image.open(io.BytesIO(alone.locator(f'.bc-language[lang={language}]').screenshot())).convert('L').getpixel((8, 22))
+                     for language in ('en', 'de'))
+    assert abs(chosen-other) > 60
+
+
+def sure(seq):
+    "The model's answer: a robin, or at least more a robin than a blackcap"
+    robin = dict(german='Rotkehlchen', english='European Robin', scientific='Erithacus rubecula', probability=.5, percent='50 %')
+    blackcap = dict(german='Mönchsgrasmücke', english='Eurasian Blackcap', scientific='Sylvia atricapilla', probability=.3, percent='30 %')
+    said = 'It is a European Robin (Rotkehlchen, Erithacus rubecula): 50 %. It is small.'
+    return dict(kind='answer', seq=seq, verdict='sure', species=robin, candidates=[robin, blackcap], sentences=dict(en=said, de=said),
+                hints=dict(en='It is small.', de='Es ist klein.'))
+
+
+def test_a_name_is_shown_once(alone, robin):
+    "In the headline and at its bar; its other names under the headline alone; those of the others under theirs"
+    photo(alone, 'robin.jpg', robin)
+    alone.evaluate('m => say(m, [])', sure(1))
+    shown = alone.evaluate("[...document.querySelectorAll('.bc-answer > :not(.bc-aside)')].map(e => e.innerText).join(' ')")
+    assert [shown.count(name) for name in ('European Robin', 'Rotkehlchen', 'Erithacus rubecula')] == [2, 1, 1]
+    assert [shown.count(name) for name in ('Eurasian Blackcap', 'Mönchsgrasmücke', 'Sylvia atricapilla')] == [1, 1, 1]
+    assert shown.count('It is small.') == 1 and alone.inner_text('.bc-sentence').replace('\xa0', ' ') == sure(1)['sentences']['en']
+    photo(alone, 'robin.jpg', robin)
+    alone.evaluate('m => say(m, [])', sure(2) | dict(verdict='one_of'))
+    shown = alone.evaluate("[...document.querySelectorAll('.bc-answer > :not(.bc-aside)')].map(e => e.innerText).join(' ')")
+    assert [shown.count(name) for name in ('European Robin', 'Rotkehlchen', 'Erithacus rubecula', 'Sylvia atricapilla')] == [1, 1, 1, 1]
+
+
+def test_the_list_is_the_bars(classifier, shared):
+    "Three bars for a comparison; where the answer is a list, the list"
+    session, verdicts = Session(classifier), set()
+    for path in sorted((shared/'birds'/'species').rglob('*.jpg'))[::31]:
+        answer = classifier.classify(path)
+        reply, _ = session.hear(dict(kind='photo', seq=1, preview=False), path.read_bytes())
+        assert len(reply['candidates']) == len(answer.candidates) or answer.verdict != 'one_of'
+        verdicts.add(answer.verdict)
+    assert 'one_of' in verdicts
+
+
+def test_what_the_sentence_adds_is_seen(guest, classifier):
+    photo = file_of(paint_bird('Rotkehlchen', size=(90, 90)), 'PNG')
+    answer = classifier.classify(photo)
+    guest.choose(('small.png', photo))
+    assert answer.small and answer.verdict in ('sure', 'one_of', 'other_bird')
+    assert guest.read('hint') == 'The photo is small, so do not rely on it.' and guest.read('sentence') == answer.reason
+    guest.page.click('text=Deutsch')
+    assert guest.read('hint') == 'Das Foto ist klein, also verlass dich nicht darauf.'
+
+
 def test_leaving(alone, robin):
     alone.evaluate('leave()')
     alone.evaluate("document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: new DataTransfer()}))")
@@ -726,7 +932,7 @@ def test_real_photographs(visit, shared, classifier, folder, verdict):
     assert visitor.page.inner_text('.bc-heading').split('\n')[0] == WORDS[verdict][1]
     if verdict == 'sure':
         assert visitor.read('name') == 'Rotkehlchen'
-        assert [visitor.page.inner_text(f'.bc-names .bc-{key}') for key in ('german', 'english', 'scientific')] == ['Rotkehlchen', 'European Robin', 'Erithacus rubecula']
+        assert visitor.page.inner_text('.bc-heading .bc-others') == 'European Robin · Erithacus rubecula'
     shown = visitor.page.locator('.bc-bars .bc-percent').all_inner_texts()
     assert shown == ([] if verdict == 'not_bird' else [percent(c['probability']) for c in answer.to_dict(top=3)['candidates']][:8])
 
