@@ -1,7 +1,6 @@
 "The tests themselves: none holds a stop-watch, and all hear Ctrl-C however they were started"
 import ast
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -29,3 +28,73 @@ def test_a_run_in_the_background_hears_ctrl_c(deafness):
     done = subprocess.run([sys.executable, '-c', DEAF.format(deafness), '-m', 'pytest', '-p', 'no:cacheprovider', one], cwd=ROOT/'tests',
                           capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0 and '1 passed' in done.stdout, done.stdout+done.stderr
+
+
+# No stop-watches
+
+CLOCKS = {'monotonic', 'perf_counter', 'time', 'now'}  # They go on while somebody else has the processor
+ALLOWED = {'load', 'PATIENCE', 'until'}                # A share of the machine's pace; more than anybody waits; the end of a wait
+
+
+def words(node):
+    "All names in a piece of code"
+    return {getattr(part, 'attr', getattr(part, 'id', None)) for part in ast.walk(node) if isinstance(part, (ast.Name, ast.Attribute))}
+
+
+def looks_at_clock(node):
+    return any(isinstance(part, ast.Call) and not part.args and getattr(part.func, 'attr', getattr(part.func, 'id', '')) in CLOCKS for part in ast.walk(node))
+
+
+def durations(tree):
+    "The names that stand for times, because of what they are made of"
+    made = [(node.name, node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and any(isinstance(part, ast.Return) for part in ast.walk(node))]
+    made += [(name, node.value) for node in ast.walk(tree) if isinstance(node, ast.Assign) for target in node.targets for name in words(target)]
+    found, more = set(), {name for name, node in made if looks_at_clock(node)}
+    while more-found:
+        found |= more
+        more = {name for name, node in made if words(node) & found}
+    return found
+
+
+def stop_watches(code):
+    "The lines of `code` on which a test depends on how fast the machine is just now"
+    tree = ast.parse(code)
+    scopes = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith('test_')] or [tree]
+    for scope in scopes:
+        found = durations(scope)
+        for node in ast.walk(scope):
+            if not isinstance(node, ast.Assert) and not (isinstance(node, ast.Call) and getattr(node.func, 'id', '').startswith('test')): continue
+            for part in ast.walk(node):
+                if isinstance(part, ast.Compare) and isinstance(part.ops[-1], (ast.Lt, ast.LtE)):
+                    if (looks_at_clock(part) or words(part) & found) and not words(part) & ALLOWED: yield node.lineno
+    for node in ast.walk(tree):
+        for word in node.keywords if isinstance(node, ast.Call) else ():
+            least = 60_000 if getattr(node.func, 'attr', '').startswith('wait_for') else 60
+            if word.arg == 'timeout' and isinstance(word.value, ast.Constant) and word.value.value is not None and word.value.value < least: yield node.lineno
+
+
+def cells_of(notebook):
+    "The cells of a notebook that are tests: what is neither exported nor slow"
+    cells = json.loads(notebook.read_text(encoding='utf-8'))['cells']
+    code = [''.join(cell['source']) for cell in cells if cell['cell_type'] == 'code']
+    return '\n'.join(source for source in code if not any(line.startswith(('#| export', '#| slow', '#| net', '%', '!')) for line in source.splitlines()))
+
+
+@pytest.mark.parametrize('place', [*sorted((ROOT/'tests').glob('test_*.py')), *sorted((ROOT/'nbs').glob('*.ipynb'))], ids=lambda place: place.stem)
+def test_nobody_holds_a_stop_watch(place):
+    "Ask what came first, use `time.process_time`, or multiply by `birdclf.testing.load()`; and wait for `PATIENCE`"
+    code = place.read_text(encoding='utf-8') if place.suffix == '.py' else cells_of(place)
+    lines = code.splitlines()
+    assert [lines[number-1].strip() for number in stop_watches(code) if '# on purpose' not in lines[number-1]] == []
+
+
+@pytest.mark.parametrize('code, found', [
+    ('start = time.monotonic()\nwork()\nassert time.monotonic()-start < 3', [3]),
+    ('start = perf_counter()\nwork()\ntook = perf_counter()-start\nassert done and took <= 4.5', [4]),
+    ('def took(deed):\n    start = monotonic()\n    return monotonic()-start\ntimes = [took(print)]\nassert median(times) < .1', [5]),
+    ('start = monotonic()\nouts[0] = monotonic()-start\ntest_eq(max(outs.values())<3, True)', [3]),
+    ("process.communicate(timeout=30)\npage.wait_for_selector('a', timeout=15_000)", [1, 2]),
+    ('start = process_time()\nassert process_time()-start < 3', []),
+    ('start = monotonic()\nassert monotonic()-start < 3*load()\nprocess.communicate(timeout=PATIENCE)', [])])
+def test_a_stop_watch_is_seen(code, found):
+    assert list(stop_watches(code)) == found

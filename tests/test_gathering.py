@@ -289,7 +289,7 @@ def test_ctrl_c_does_not_wait_for_a_server_that_trickles(tmp_path, plain_world):
     with started('download', '--data', tmp_path, world=plain_world) as process:
         wait_for(lambda: visited(plain_world))
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=45)  # After 10 s the visit is cut; without Ctrl-C, after 60
+        out, err = process.communicate(timeout=45)  # on purpose: the visit is cut after 10 s; without Ctrl-C, after 60
         assert process.returncode == 130 and 'Nothing is lost' in one_sentence(err.decode())
     assert [row.status for row in rows_of(tmp_path)] == ['found']
 
@@ -483,7 +483,7 @@ def test_an_hour_is_too_long(tmp_path, monkeypatch, plain_world):
     status, out, err = birdclf('download', '--data', tmp_path, world=plain_world)
     assert (status, visited(plain_world, start)) == (1, []) and 'is left alone for now' in out
     with Manifest(tmp_path, write=True) as manifest:
-        assert before-1 <= manifest.paused('host 127.0.0.2')[0]-3600 <= after+1
+        assert before-1 <= manifest.paused('host 127.0.0.2')[0]-3600 <= after+1  # on purpose: however long that took
         manifest.pause('host 127.0.0.2', time.time()-1, 'HTTP 429')
     monkeypatch.setitem(MANNERS, 'busy-hour', lambda wish: wish.picture())
     assert birdclf('download', '--data', tmp_path, world=plain_world)[0] == 0 and {row.status for row in rows_of(tmp_path)} == {'downloaded'}
@@ -940,7 +940,7 @@ def test_bytes_in_an_hour(tmp_path, monkeypatch):
         assert len(visited(world, start)) == report.photographs
         assert for_a_while(PATIENCE).photographs == 0 and len(visited(world, start)) == report.photographs
         later_on = for_a_while(PATIENCE, clock=lambda: time.time()+3700)
-        assert 10 <= later_on.photographs <= 12
+        assert 10 <= later_on.photographs <= 12  # on purpose: a number of photographs
 
 
 def test_the_sources_are_asked_one_after_the_other_with_pauses(tmp_path):
