@@ -11,8 +11,10 @@ import pytest
 from birdclf.testing import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
-DEAF = 'import os, signal, sys\nfor number in (signal.SIGINT, signal.SIGTERM): {}\nos.execv(sys.executable, [sys.executable, *sys.argv[1:]])'
-HEARS = 'import signal\nprint([signal.getsignal(number) != signal.SIG_IGN for number in (signal.SIGINT, signal.SIGTERM)], signal.pthread_sigmask(signal.SIG_BLOCK, []))'
+DEAF = ('import os, signal, sys\nfor number in (signal.SIGINT, signal.SIGTERM): {}\n'
+        'os.execv(sys.executable, [sys.executable, *sys.argv[1:]])')
+HEARS = ('import signal\nprint([signal.getsignal(number) != signal.SIG_IGN for number in (signal.SIGINT, signal.SIGTERM)], '
+         'signal.pthread_sigmask(signal.SIG_BLOCK, []))')
 
 
 def test_a_child_hears_ctrl_c():
@@ -36,19 +38,26 @@ CLOCKS = {'monotonic', 'perf_counter', 'time', 'now'}  # They go on while somebo
 ALLOWED = {'load', 'PATIENCE', 'until'}                # A share of the machine's pace; more than anybody waits; the end of a wait
 
 
+def called(node):
+    "The name of what is called, if it is a call"
+    return getattr(node.func, 'attr', getattr(node.func, 'id', '')) if isinstance(node, ast.Call) else ''
+
+
 def words(node):
     "All names in a piece of code"
     return {getattr(part, 'attr', getattr(part, 'id', None)) for part in ast.walk(node) if isinstance(part, (ast.Name, ast.Attribute))}
 
 
 def looks_at_clock(node):
-    return any(isinstance(part, ast.Call) and not part.args and getattr(part.func, 'attr', getattr(part.func, 'id', '')) in CLOCKS for part in ast.walk(node))
+    return any(called(part) in CLOCKS and not part.args for part in ast.walk(node))
 
 
 def durations(tree):
     "The names that stand for times, because of what they are made of"
-    made = [(node.name, node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and any(isinstance(part, ast.Return) for part in ast.walk(node))]
-    made += [(name, node.value) for node in ast.walk(tree) if isinstance(node, ast.Assign) for target in node.targets for name in words(target)]
+    made = [(node.name, node) for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef) and any(isinstance(part, ast.Return) for part in ast.walk(node))]
+    made += [(name, node.value) for node in ast.walk(tree)
+             if isinstance(node, ast.Assign) for target in node.targets for name in words(target)]
     found, more = set(), {name for name, node in made if looks_at_clock(node)}
     while more-found:
         found |= more
@@ -63,24 +72,28 @@ def stop_watches(code):
     for scope in scopes:
         found = durations(scope)
         for node in ast.walk(scope):
-            if not isinstance(node, ast.Assert) and not (isinstance(node, ast.Call) and getattr(node.func, 'id', '').startswith('test')): continue
+            if not isinstance(node, ast.Assert) and not called(node).startswith('test'): continue
             for part in ast.walk(node):
                 if isinstance(part, ast.Compare) and isinstance(part.ops[-1], (ast.Lt, ast.LtE)):
                     if (looks_at_clock(part) or words(part) & found) and not words(part) & ALLOWED: yield node.lineno
     for node in ast.walk(tree):
         for word in node.keywords if isinstance(node, ast.Call) else ():
-            least = 60_000 if getattr(node.func, 'attr', '').startswith('wait_for') else 60
-            if word.arg == 'timeout' and isinstance(word.value, ast.Constant) and word.value.value is not None and word.value.value < least: yield node.lineno
+            least = 60_000 if called(node).startswith('wait_for') else 60
+            if word.arg == 'timeout' and (getattr(word.value, 'value', None) or least) < least: yield node.lineno
 
 
 def cells_of(notebook):
     "The cells of a notebook that are tests: what is neither exported nor slow"
     cells = json.loads(notebook.read_text(encoding='utf-8'))['cells']
     code = [''.join(cell['source']) for cell in cells if cell['cell_type'] == 'code']
-    return '\n'.join(source for source in code if not any(line.startswith(('#| export', '#| slow', '#| net', '%', '!')) for line in source.splitlines()))
+    left_out = '#| export', '#| slow', '#| net', '%', '!'
+    return '\n'.join(source for source in code if not any(line.startswith(left_out) for line in source.splitlines()))
 
 
-@pytest.mark.parametrize('place', [*sorted((ROOT/'tests').glob('test_*.py')), *sorted((ROOT/'nbs').glob('*.ipynb'))], ids=lambda place: place.stem)
+PLACES = [*sorted((ROOT/'tests').glob('test_*.py')), *sorted((ROOT/'nbs').glob('*.ipynb'))]
+
+
+@pytest.mark.parametrize('place', PLACES, ids=lambda place: place.stem)
 def test_nobody_holds_a_stop_watch(place):
     "Ask what came first, use `time.process_time`, or multiply by `birdclf.testing.load()`; and wait for `PATIENCE`"
     code = place.read_text(encoding='utf-8') if place.suffix == '.py' else cells_of(place)

@@ -14,14 +14,14 @@ pytest.importorskip('filelock', reason='needs birdclf[clean]')
 pytest.importorskip('scipy', reason='needs birdclf[clean]')
 pytest.importorskip('hypothesis', reason='needs birdclf[dev]')
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from birdclf.manifest import Manifest, ManifestError, Row, kept
 from birdclf.species import load_species
 from birdclf.split import leaks, split
 
-SLOWLY = settings(deadline=None, max_examples=25)
+SLOWLY = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 BIRDS = [f'Avis {letter}' for letter in 'abcdef']
 
 RUN = '''
