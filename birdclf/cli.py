@@ -464,10 +464,10 @@ def add_search(verbs):
 def download_verb(args)->int:
     "Fetch what was found"
     with in_one_sentence():
-        from birdclf.download import careful_web,download,reopen
+        from birdclf.download import careful_web,download
         web = careful_web(args.contact, **web_options())
         with gathering(args, write=True)[0] as manifest:
-            if args.retry: put(f'{reopen(manifest):,} photographs are tried again.')
+            if args.retry: put(f'{manifest.reopen("failed"):,} photographs are tried again.')
             report = download(manifest, web, bar=progress)
         put(f'{report}.')
         for name,(why,until) in report.parked.items(): put(f'{name} is left alone for now ({why}).{again_at(until)}')
@@ -487,13 +487,13 @@ def status_verb(args)->int:
     with in_one_sentence():
         manifest, birds = gathering(args, write=False)
         with manifest:
-            want = args.want or int(manifest.note('want') or 0)
+            want = args.want or manifest.want()
             for line in status_lines(manifest, birds, want): put(line)
     return 0
 
 def status_lines(manifest, birds, want:int):
     "A line for each bird and each state"
-    from birdclf.manifest import STATUSES
+    from birdclf.manifest import STATUSES,may_be_over
     counts, names = manifest.count('species', 'status'), {bird.scientific: bird.german for bird in birds}
     dropped, none = manifest.count('species', decision=('drop', 'disputed'), status=('downloaded', 'verified')), []
     for species in [*names, *sorted({species for species,_ in counts}-set(names))]:
@@ -510,6 +510,9 @@ def status_lines(manifest, birds, want:int):
     for status,meaning in STATUSES.items():
         if totals.get(status): yield f'{totals[status]:8,} {status:11} {meaning}{common(manifest, status)}'
     yield f'{sum(totals.values()):8,} in all'
+    for status,verb in (('failed', 'download'), ('rejected', 'verify')):
+        again = sum(n for reason,n in manifest.count('reason', status=status).items() if may_be_over(reason))
+        if again: yield f'{again:,} of those {status} perhaps through no fault of their own: `birdclf {verb} --retry` tries them again'
     if said := {word: n for word,n in manifest.count('decision').items() if word}: yield f"people said: {', '.join(f'{word} ×{n:,}' for word,n in sorted(said.items()))}"
 
 def common(manifest, status:str)->str:
@@ -537,7 +540,9 @@ def verify_verb(args)->int:
     with in_one_sentence():
         manifest, classifier = cleaning(args)
         from birdclf.verify import verify
-        with manifest: report = verify(manifest, classifier, bar=progress)
+        with manifest:
+            if args.retry: put(f'{manifest.reopen("rejected"):,} photographs are looked at again.')
+            report = verify(manifest, classifier, bar=progress)
         put(f'{report}.')
         if report.stopped: raise Refusal('Stopped. Nothing is lost; the same command goes on from here.', 130)
         put('Next: birdclf suspect')
@@ -559,8 +564,11 @@ def add_cleaning(verbs, name, does, run):
         birdclf {name} --data elsewhere''', run)
     parser.add_argument('--bundle', metavar='DIR', help='use the model in this folder instead of the one that comes with birdclf')
     add_data(parser)
+    return parser
 
-def add_verify(verbs): add_cleaning(verbs, 'verify', 'look at every file: is it a sound picture, and one that we have not got already', verify_verb)
+def add_verify(verbs):
+    parser = add_cleaning(verbs, 'verify', 'look at every file: is it a sound picture, and one that we have not got already', verify_verb)
+    parser.add_argument('--retry', action='store_true', help='look again at those that were rejected through no fault of their own: too slow, out of memory, changed, unexpected')
 def add_suspect(verbs): add_cleaning(verbs, 'suspect', 'find the photographs that are probably wrong, with reasons; nothing is thrown away', suspect_verb)
 
 # %% ../nbs/60_cli.ipynb #e5a20002
@@ -615,9 +623,7 @@ def import_verb(args)->int:
         folder = Folder(args.folder, load_species(args.species))
         manifest, birds = gathering(args, write=True)
         with manifest:
-            wanted = manifest.note('want')
-            report = gather(manifest, birds, [folder], sys.maxsize, bar=progress)
-            manifest.note('want', wanted or '0')
+            report = gather(manifest, birds, [folder], None, bar=progress)
         put(f'{report.new:,} photographs are in the manifest now; {report.known:,} were there already. They stay where they are.')
     return 0
 
@@ -632,7 +638,7 @@ def export_verb(args)->int:
     with in_one_sentence():
         from birdclf.manifest import export_folder
         manifest, birds = gathering(args, write=False)
-        with manifest:
+        with manifest, manifest.snapshot():
             n, there = export_folder(manifest, args.folder, birds), sum(manifest.count(status=('downloaded', 'verified')).values())
         put(f'{n:,} photographs are in the folder {args.folder}, with their papers in metadata.csv and ATTRIBUTION.md'+(f'; {there-n:,} are left out: dropped, disputed, copies, or without a licence that lets them out.' if there>n else '.'))
     return 0

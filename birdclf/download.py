@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['MAX_BYTES', 'SUFFIXES', 'LOOKING', 'INAT_BYTES', 'HOSTS', 'SILENT', 'stem', 'looked_at', 'Fetched', 'fetch',
            'CannotWrite', 'HostLimits', 'limits_of', 'careful_web', 'HostQueue', 'Downloaded', 'kind_of', 'Downloader',
-           'adopt', 'reopen', 'download', 'shards', 'fetch_shard']
+           'adopt', 'download', 'shards', 'fetch_shard']
 
 # %% ../nbs/12_download.ipynb #00000002
-import errno,os,re,signal,threading,time
+import errno,os,re,signal,threading,time,traceback
 from collections import Counter,deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ from typing import NamedTuple
 from fastcore.basics import patch
 from tqdm import tqdm
 
-from .manifest import DiskFull,Manifest,ManifestError,Row,host,in_parts,now
+from .manifest import LOG,DiskFull,Manifest,ManifestError,Row,host,in_parts,may_be_over,now,reason_of
 from .photo import PhotoError,open_photo
 from .web import GUARD,Web,WebError,back_off,pieces,retry_after
 
@@ -49,6 +49,7 @@ class Fetched(NamedTuple):
     again:bool=False        # Does it make sense to try once more?
     pause:float|None=None   # Seconds that the server asks for before that
     busy:bool=False         # Is that true of the whole server?
+    story:str=''            # A traceback, where nobody thought of this
 
 def fetch(row:Row, folder:Path, web:Web, max_bytes:int=MAX_BYTES)->Fetched:
     "Fetch the photograph behind `row` into `folder`"
@@ -60,8 +61,12 @@ def fetch(row:Row, folder:Path, web:Web, max_bytes:int=MAX_BYTES)->Fetched:
             digest, size = _save(pieces(answer, max_bytes), part, folder)
         return Fetched(_named(looked_at(row, part, digest, size, now()), part, folder))
     except WebError as e: return Fetched(_failed(row, str(e)), e.again)
-    except PhotoError as e: return Fetched(_failed(row, f'not a photograph: {e.code.replace("_", " ")}'))
+    except PhotoError as e: return _no_photo(row, e)
     finally: part.unlink(missing_ok=True)
+
+def _no_photo(row, error):
+    reason = reason_of(error)
+    return Fetched(_failed(row, reason), may_be_over(reason), story=traceback.format_exc() if may_be_over(reason) else '')
 
 def _failed(row, reason): return replace(row, status='failed', reason=reason)
 
@@ -169,13 +174,15 @@ class Downloaded:
     seconds:float=0
     failures:Counter=field(default_factory=Counter)       # By kind
     parked:dict=field(default_factory=dict)               # Hosts that want to be left alone: why, and until when
+    told:int=0                                            # Failures whose story is in the log
     left:int=0                                            # Photographs that are still to be fetched
     stopped:bool=False                                    # By somebody
 
     def __str__(self):
         why = ', '.join(f'{kind} ×{n}' for kind,n in self.failures.most_common(4))
         return (f"{self.photographs:,} photographs, {self.bytes/1e6:,.1f} MB in {self.seconds:.1f} s"
-                f"{f'; {self.failures.total():,} failed ({why})' if self.failures else ''}{f'; {self.left:,} left' if self.left else ''}")
+                f"{f'; {self.failures.total():,} failed ({why})' if self.failures else ''}{f'; {self.left:,} left' if self.left else ''}"
+                f"{f'; the story of {self.told:,} of them is in {LOG}, beside the manifest' if self.told else ''}")
 
 def kind_of(reason:str)->str:
     "What is before the colon: the kind of failure"
@@ -242,7 +249,7 @@ def _work(self:Downloader, queue, row, tries):
     "In a thread: one attempt"
     try: result = fetch(row, self.manifest.folder, self.web)
     except ManifestError as e: result = e
-    except Exception as e: result = Fetched(_failed(row, f'unexpected: {type(e).__name__}'))
+    except Exception as e: result = Fetched(_failed(row, f'unexpected: {type(e).__name__}'), True, story=traceback.format_exc())
     self.done.put((queue, tries, result))
 
 # %% ../nbs/12_download.ipynb #00000016
@@ -265,7 +272,7 @@ def _over_budget(self:Downloader, queue, moment):
 @patch
 def _settle(self:Downloader, queue, tries, fetched):
     "What an attempt means for its host; the row if it has come to an end, otherwise None"
-    row, again, pause, busy = fetched
+    row, again, pause, busy, story = fetched
     if row.status=='downloaded':
         queue.silent, queue.good = [], queue.good+1
         self.report.photographs, self.report.bytes = self.report.photographs+1, self.report.bytes+row.bytes
@@ -278,6 +285,8 @@ def _settle(self:Downloader, queue, tries, fetched):
         if busy and queue.good==queue.good_before[row.id]: return self._park(queue, row, pause if pause is not None else 3_600)
         if silent and self._is_silent(queue, row): return None
         self.report.failures[kind_of(row.reason)] += 1
+        if story: self.manifest.log(row, story)
+        self.report.told += bool(story)
         return row
     pause = pause if pause is not None else back_off(tries, self.rng, first=.5)
     if pause>self.patience: return self._park(queue, row, pause)
@@ -392,15 +401,6 @@ def _adopt_some(manifest, files):
         except PhotoError: path.unlink()
     manifest.update(rows)
     return len(rows)
-
-def reopen(manifest:Manifest)->int:
-    "Let failures that may be over by now be tried again; how many"
-    may_be_over = 'too slow','no connection','cut short','host not found','host does not answer','HTTP 5','HTTP 429','no secure connection'
-    count = 0
-    for part in in_parts(row for row in manifest.rows(status='failed') if row.reason.startswith(may_be_over)):
-        manifest.update(replace(row, status='found', reason='') for row in part)
-        count += len(part)
-    return count
 
 def download(manifest:Manifest, web:Web, bar:Callable=tqdm, **options)->Downloaded:
     "Fetch all photographs that are 'found'; a second call goes on where the first one ended"

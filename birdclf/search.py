@@ -9,7 +9,7 @@ __all__ = ['NONSENSE', 'PER_OBSERVATION', 'PER_OBSERVER', 'USABLE', 'latin_names
            'plan_table']
 
 # %% ../nbs/10_search.ipynb #00000002
-import hashlib,json,math,os,re,signal,threading,time
+import hashlib,json,math,os,re,signal,sys,threading,time
 from collections import Counter
 from collections.abc import Callable,Iterable
 from contextlib import contextmanager
@@ -306,12 +306,13 @@ def gather(
     manifest:Manifest,
     birds:Iterable[Species],
     sources:Iterable[Source],      # The best first
-    want:int,                      # Photographs of each bird, all sources together
+    want:int|None,                 # Photographs of each bird, all sources together; None for all there are
     bar:Callable=tqdm,             # Shows how far it is
 )->Report:
     "Search for photographs of `birds`; a second call goes on where the first one ended"
     birds, report = list(birds), Report()
-    manifest.note('want', str(want))
+    if want is None: want = sys.maxsize
+    else: manifest.note('want', str(want))
     with remember_ctrl_c() as check:
         for source in sources:
             readmit(manifest, source.policy)

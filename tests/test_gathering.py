@@ -28,9 +28,9 @@ pytest.importorskip('requests', reason="needs birdclf[gather]")
 pytest.importorskip('filelock', reason="needs birdclf[gather]")
 
 import birdclf.download as downloading
-from birdclf.download import Downloader, HostLimits, careful_web, download, reopen
+from birdclf.download import Downloader, HostLimits, careful_web, download
 from birdclf.folder import PhotosError, read_folder
-from birdclf.manifest import COLUMNS, DECISION, INSERT, OURS, SCHEMA, STATUSES, Manifest, ManifestError, Row
+from birdclf.manifest import COLUMNS, DECISION, INSERT, OURS, SCHEMA, STATUSES, Manifest, ManifestError, Row, export_folder
 from birdclf.photo import open_photo
 from birdclf.replay import MANNERS, Replay, catalogue, plain
 from birdclf.species import SpeciesList, load_species
@@ -557,13 +557,13 @@ def test_a_host_without_a_number(tmp_path):
     tomorrow(tmp_path, 'no-such-host.invalid')
     report, rows = fetched(tmp_path)
     assert {row.status for row in rows} == {'failed'} and Counter(row.reason.partition(':')[0] for row in rows)['host not found'] >= 4
-    with Manifest(tmp_path, write=True) as manifest: assert reopen(manifest) == 40
+    with Manifest(tmp_path, write=True) as manifest: assert manifest.reopen('failed') == 40
 
 
 def test_what_cannot_get_better_is_not_reopened(tmp_path, plain_world):
     names = ['missing', 'gone', 'html', 'loop', 'to-file', 'broken']
     report, rows = fetched(manifest_of(tmp_path, [plain_world.manner_url(name) for name in names]), tries=1)
-    with Manifest(tmp_path, write=True) as manifest: assert reopen(manifest) == 1 and [row.file_url for row in manifest.rows(status='found')] == [plain_world.manner_url('broken')]
+    with Manifest(tmp_path, write=True) as manifest: assert manifest.reopen('failed') == 1 and [row.file_url for row in manifest.rows(status='found')] == [plain_world.manner_url('broken')]
 
 
 def test_a_certificate_that_nobody_vouches_for(tmp_path):
@@ -904,6 +904,112 @@ def test_an_export_does_not_write_among_other_things(tmp_path):
     (tmp_path/'mine').mkdir(), (tmp_path/'mine'/'diary.txt').touch()
     status, out, err = birdclf('export', tmp_path/'mine', '--data', tmp_path/'data')
     assert (status, out) == (2, '') and 'was not exported from here' in one_sentence(err)
+
+
+class Deciding(SpeciesList):
+    "Birds that are asked for their names while an export is written; at the third, somebody decides something, from another connection"
+    def then(self, folder, *decisions): self.folder, self.decisions, self.asked = folder, decisions, 0; return self
+
+    def find(self, name):
+        self.asked += 1
+        if self.asked == 3:
+            with Manifest(self.folder, decide=True) as other:
+                for photo, *what in self.decisions: other.decide(photo, what[0], 'Ida', *what[1:])
+        return super().find(name)
+
+
+def exported(folder):
+    "The photographs in a folder, and those that its two lists name"
+    with open(folder/'metadata.csv', encoding='utf-8', newline='') as file: table = {line['path'] for line in csv.DictReader(file)}
+    text = set(re.findall(r'^- `([^`]+)`', (folder/'ATTRIBUTION.md').read_text(encoding='utf-8'), re.M))
+    return {path.relative_to(folder).as_posix() for path in folder.rglob('*.jpg')}, table, text
+
+
+@pytest.mark.parametrize('when', ['the first time', 'the second time'])
+def test_what_is_decided_during_an_export_makes_no_photograph_without_its_papers(tmp_path, when):
+    "One is dropped, one is taken back in, one is relabelled, while the lists are written; all of it counts the next time"
+    paint_folder(tmp_path/'painted', n=4, size=(80, 64))
+    papers(tmp_path/'painted')
+    assert birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[0] == 0
+    rows, birds, out = rows_of(tmp_path/'data'), load_species(), tmp_path/'out'
+    with Manifest(tmp_path/'data', decide=True) as people: people.decide(rows[1].id, 'drop', 'Ida')
+    with Manifest(tmp_path/'data') as manifest:
+        if when == 'the second time': assert export_folder(manifest, out, birds) == 11
+        deciding = Deciding(birds).then(tmp_path/'data', (rows[0].id, 'drop'), (rows[1].id, 'keep'), (rows[11].id, 'relabel', 'Turdus merula'), (rows[10].id, 'drop'))
+        assert export_folder(manifest, out, deciding) == 11 and deciding.asked > 3
+        files, table, text = exported(out)
+        assert files == table == text and len(files) == 11 and {Path(path).stem for path in files} == {row.id for row in rows}-{rows[1].id}
+        assert export_folder(manifest, out, birds) == 10
+        files, table, text = exported(out)
+        assert files == table == text and {Path(path).stem for path in files} == {row.id for row in rows}-{rows[0].id, rows[10].id} and f'Amsel/{rows[11].id}.jpg' in files
+
+
+def test_what_is_decided_during_an_export_is_counted_the_next_time(tmp_path):
+    "The sentence at the end adds up, too: photographs that are out, and those that are left out, are of one moment"
+    paint_folder(tmp_path/'painted', n=4, size=(80, 64))
+    papers(tmp_path/'painted')
+    assert birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[0] == 0
+    with Manifest(tmp_path/'data') as reader, reader.snapshot():
+        before = list(reader.rows())
+        with Manifest(tmp_path/'data', write=True) as writer: writer.update([replace(row, status='rejected', reason='x') for row in before])
+        assert list(reader.rows()) == before and reader.count('status') == {'downloaded': 12}
+        with reader.snapshot(): assert reader.count('status') == {'downloaded': 12}
+        assert reader.count('status') == {'downloaded': 12}
+    assert Counter(row.status for row in rows_of(tmp_path/'data')) == dict(rejected=12)
+
+
+@pytest.mark.parametrize('table, words', [('path,found_by\nAmsel/Jürgen.jpg,inat\n'.encode('latin-1'), 'metadata.csv is not in UTF-8 (see line 2)'),
+                                          (b'path;german\nAmsel/1.jpg;Amsel\n', "has no column 'found_by'"), (b'', "has no column 'found_by'"),
+                                          (b'path,found_by\n'+b'x'*200_000+b',inat\n', 'field larger than field limit'), (None, 'Is a directory')])
+def test_an_export_over_a_table_that_it_cannot_read_is_one_sentence(tmp_path, table, words):
+    manifest_of(tmp_path/'data', [])
+    (tmp_path/'out').mkdir()
+    (tmp_path/'out'/'metadata.csv').mkdir() if table is None else (tmp_path/'out'/'metadata.csv').write_bytes(table)
+    status, out, err = birdclf('export', tmp_path/'out', '--data', tmp_path/'data')
+    assert (status, out) == (2, '') and 'was not exported from here' in one_sentence(err) and words in err
+
+
+def test_an_export_goes_on_where_a_spreadsheet_has_saved_the_table(tmp_path):
+    "With a byte order mark, and with semicolons: what is dropped goes away, as from a table that nobody has touched"
+    paint_folder(tmp_path/'painted', n=2, size=(80, 64))
+    papers(tmp_path/'painted')
+    assert birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[0] == 0
+    for n, row in enumerate(rows_of(tmp_path/'data')[:2]):
+        assert birdclf('export', tmp_path/'out', '--data', tmp_path/'data')[0] == 0
+        table = tmp_path/'out'/'metadata.csv'
+        with open(table, encoding='utf-8', newline='') as file: lines = list(csv.reader(file))
+        with open(table, 'w', encoding='utf-8-sig', newline='') as file: csv.writer(file, delimiter=',;'[n]).writerows(lines)
+        with Manifest(tmp_path/'data', decide=True) as people: people.decide(row.id, 'drop', 'Ida')
+        assert birdclf('export', tmp_path/'out', '--data', tmp_path/'data')[0] == 0
+        files, table, text = exported(tmp_path/'out')
+        assert files == table == text and len(files) == 5-n
+
+
+# A search for nothing
+
+def test_an_import_is_no_search_however_it_ends(tmp_path):
+    "It remembers no goal: not while it runs, nor after Ctrl-C, nor after kill -9; that of a search before it stays"
+    paint_folder(tmp_path/'painted', ['Rotkehlchen', 'Blaumeise', 'Amsel', 'Pirol', 'Eisvogel', 'Stockente'], n=50, size=(40, 40))
+    for deed, signals in (('calm', None), ('stopped', signal.SIGINT), ('shot', signal.SIGKILL)):
+        folder = tmp_path/deed
+        with Manifest(folder, write=True) as manifest: manifest.add([]), deed == 'calm' or manifest.note('want', '37')
+        with started('import', tmp_path/'painted', '--data', folder, world=None) as process:
+            if signals:
+                with Manifest(folder) as manifest: wait_for(lambda: sum(manifest.count().values()) or process.poll() is not None)
+                process.send_signal(signals)
+            process.wait(60)
+        with Manifest(folder) as manifest: assert manifest.note('want') == ('' if deed == 'calm' else '37'), deed
+        out = birdclf('status', '--data', folder)[1]
+        assert ('/37' in out) == (deed != 'calm') and '9223372036854775807' not in out
+
+
+def test_the_goal_that_an_import_once_left_behind_is_not_shown(tmp_path):
+    paint_folder(tmp_path/'painted', ['Amsel'], n=2, size=(40, 40))
+    assert birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[0] == 0
+    with Manifest(tmp_path/'data', write=True) as manifest: manifest.note('want', '9223372036854775807')
+    status, out, err = birdclf('status', '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and '9223372036854775807' not in out and re.search(r'^Amsel +2$', out, re.M)
+    assert re.search(r'^Amsel .* 2/8$', birdclf('status', '--want', '8', '--data', tmp_path/'data')[1], re.M)
 
 
 # Politeness

@@ -2,6 +2,7 @@
 import csv
 import multiprocessing
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -22,9 +23,10 @@ pytest.importorskip('imagehash', reason='needs birdclf[clean]')
 
 import birdclf.verify as verifying
 from birdclf.classify import Classifier
-from birdclf.manifest import Manifest, ManifestError, Row, kept
-from birdclf.photo import open_photo
+from birdclf.manifest import Manifest, ManifestError, Row, kept, reason_of
+from birdclf.photo import PhotoError, one_sentence, open_photo
 from birdclf.species import load_species
+from birdclf.suspect import suspect
 from birdclf.testing import PATIENCE, paint_bird
 from birdclf.verify import CHANGED, MISSING, NO_MEMORY, TRAITS, Gallery, Looks, Verifier, first_look, sketch_of, thumbnail_of, traits, verify
 
@@ -156,6 +158,93 @@ def test_a_file_that_has_changed_or_is_missing_is_rejected_until_it_is_back(tmp_
     report = run(tmp_path, classifier)
     assert [row.reason for row in rows_of(tmp_path).values()] == [CHANGED, MISSING, '']
     assert (report.photographs, report.rejections) == (1, Counter({MISSING: 1}))
+    (tmp_path/'photos/0.jpg').write_bytes(files['0.jpg'])
+    (tmp_path/'photos/1.jpg').write_bytes(files['1.jpg'])
+    report = run(tmp_path, classifier)
+    assert (report.photographs, report.rejections.total(), report.left) == (2, 0, 0)
+    assert [(row.status, row.reason) for row in rows_of(tmp_path).values()] == [('verified', '')]*3
+
+
+def test_a_file_that_stays_changed_is_not_looked_at_again(tmp_path, classifier, monkeypatch):
+    "Neither one of another size nor one of the same size, whose fingerprint has to be taken to know"
+    gathered(tmp_path, {'0.jpg': JPEG, '1.jpg': saved(made_up(1))})
+    (tmp_path/'photos/0.jpg').write_bytes(JPEG[:-2]+b'xx'), (tmp_path/'photos/1.jpg').write_bytes(JPEG)
+    with Manifest(tmp_path, write=True) as manifest: manifest.update([replace(row, bytes=len(JPEG)) for row in manifest.rows()])
+    assert run(tmp_path, classifier).rejections == Counter({CHANGED: 2})
+    monkeypatch.setattr(verifying, 'Reader', None)
+    report = run(tmp_path, classifier)
+    assert (report.photographs, report.rejections.total(), report.left) == (0, 0, 0)
+    assert {row.reason for row in rows_of(tmp_path).values()} == {CHANGED}
+
+
+BAD_DAY = """
+import imagehash, os, sys, time
+whole, bad = imagehash.phash, os.environ.get('BAD_DAY', '')
+def phash(image, *more):
+    if image.size == (160, 120) and os.path.exists(bad):
+        if os.path.getsize(bad): os.unlink(bad) # It lasts for one look
+        {deed}
+    return whole(image, *more)
+imagehash.phash = phash
+"""
+DEEDS = {'unexpected: KeyError': "raise KeyError('a library on a bad day')", NO_MEMORY: 'raise MemoryError', 'too slow: it takes more than 3 s': 'time.sleep(100)',
+         verifying.DIED: 'os._exit(7)'}
+
+
+@pytest.mark.parametrize('reason', DEEDS)
+def test_what_is_not_the_photographs_fault_gets_a_second_try_and_is_then_set_aside(tmp_path, classifier, monkeypatch, reason):
+    "A library has a bad day, in the processes that look; first for one look, then until it is over"
+    (tmp_path/'bad').mkdir(), (tmp_path/'bad'/'sitecustomize.py').write_text(BAD_DAY.replace('{deed}', DEEDS[reason]))
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path/'bad')), monkeypatch.setenv('BAD_DAY', str(tmp_path/'bad'/'day'))
+    files = {'odd.jpg': saved(made_up(0, (160, 120))), '1.jpg': saved(made_up(1)), 'half.jpg': NASTY['half.jpg'][0]}
+    (tmp_path/'bad'/'day').write_text('once')
+    report = run(gathered(tmp_path/'once', files), classifier, seconds=3)
+    assert not (tmp_path/'bad'/'day').exists() and (report.photographs, report.aside) == (2, 0) and not (tmp_path/'once'/'errors.log').exists()
+    (tmp_path/'bad'/'day').touch()
+    report = run(gathered(tmp_path/'data', files), classifier, seconds=3)
+    assert (report.photographs, report.rejections.total(), report.aside) == (1, 2, 1)
+    assert '2 rejected' in str(report) and '1 of them perhaps through no fault of their own: `birdclf verify --retry` looks again, and errors.log' in str(report)
+    rows, story = rows_of(tmp_path/'data'), (tmp_path/'data'/'errors.log').read_text(encoding='utf-8')
+    assert (rows['odd.jpg'].status, rows['odd.jpg'].reason) == ('rejected', reason)
+    assert story.count(reason) == 1 and rows['odd.jpg'].id in story and 'half.jpg' not in story
+    assert ('a library on a bad day' if 'KeyError' in reason else 'Traceback' if reason == NO_MEMORY else 'status 7' if reason == verifying.DIED else 'status -9') in story
+    (tmp_path/'bad'/'day').unlink()
+    assert run(tmp_path/'data', classifier).photographs == 0 and rows_of(tmp_path/'data') == rows, 'the second run of a finished step did work'
+    with Manifest(tmp_path/'data', write=True) as manifest: assert (manifest.reopen('rejected'), manifest.reopen('rejected')) == (1, 0)
+    assert run(tmp_path/'data', classifier).photographs == 1
+    assert {name: row.reason for name, row in rows_of(tmp_path/'data').items()} == {'odd.jpg': '', '1.jpg': '', 'half.jpg': 'not a photograph: damaged'}
+
+
+def test_verify_retry_also_for_manifests_of_older_versions(tmp_path):
+    "The reasons as they were written until now; what status and verify say to a person"
+    reasons = {'0.jpg': 'too slow: it takes more than 30 s', '1.jpg': NO_MEMORY, '2.jpg': 'unexpected: RuntimeError', '3.jpg': verifying.DIED, '4.jpg': CHANGED,
+               '5.jpg': 'not a photograph: too slow', '6.jpg': 'not a photograph: unreadable', '7.jpg': 'not a photograph: damaged'}
+    gathered(tmp_path, {name: saved(made_up(n)) for n, name in enumerate(reasons)})
+    (tmp_path/'photos/4.jpg').write_bytes(b'in the middle of being copied')
+    with Manifest(tmp_path, write=True) as manifest:
+        manifest.update([replace(row, status='rejected', reason=reasons[row.source_id]) for row in manifest.rows()])
+        manifest.decide([row.id for row in manifest.rows(source_id='0.jpg')], 'drop', 'Ida')
+
+    def say(*words):
+        done = subprocess.run([os.path.join(os.path.dirname(sys.executable), 'birdclf'), *words, '--data', str(tmp_path)], capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    assert '7 of those rejected perhaps through no fault of their own: `birdclf verify --retry` tries them again' in say('status')
+    assert say('verify').startswith('0 photographs verified')
+    (tmp_path/'photos/4.jpg').write_bytes(saved(made_up(4)))
+    out = say('verify', '--retry')
+    assert out.startswith('7 photographs are looked at again.\n7 photographs verified')
+    rows = rows_of(tmp_path)
+    assert Counter(row.status for row in rows.values()) == dict(verified=7, rejected=1) and rows['7.jpg'].reason == 'not a photograph: damaged'
+    assert rows['0.jpg'].decision == 'drop' and 'perhaps through no fault' not in say('status')
+    assert say('verify', '--retry').startswith('0 photographs are looked at again.\n0 photographs verified')
+
+
+@pytest.mark.parametrize('error, reason', [(MemoryError(), NO_MEMORY), (OSError('out of memory error when reading image file'), NO_MEMORY),
+                                           (TimeoutError('not read within 2 s'), 'too slow: not read within 2 s'), (OSError('image file is truncated'), 'not a photograph: damaged')])
+def test_why_a_picture_was_not_read(error, reason):
+    with pytest.raises(PhotoError) as caught, one_sentence('JPEG'): raise error
+    assert reason_of(caught.value) == reason
 
 
 def test_a_file_that_takes_too_long_is_rejected_and_the_others_go_on(tmp_path, classifier):
@@ -168,16 +257,16 @@ def test_a_file_that_takes_too_long_is_rejected_and_the_others_go_on(tmp_path, c
     report = run(tmp_path, classifier, workers=2, seconds=limit)
     rows = rows_of(tmp_path)
     assert rows['slow.jpg'].reason == f'too slow: it takes more than {limit} s'
-    assert report.photographs == 12
+    assert report.photographs == 12 and report.aside == 1
     assert multiprocessing.active_children() == []
 
 
 def test_a_file_that_takes_too_much_memory_is_rejected_and_the_others_go_on(tmp_path, classifier):
     gathered(tmp_path, {'large.png': saved(Image.new('RGB', (7000, 7000)), 'PNG')} | {f'{n}.jpg': saved(made_up(n)) for n in range(4)})
     report = run(tmp_path, classifier, memory=2**26)
-    assert rows_of(tmp_path)['large.png'].reason == NO_MEMORY and report.photographs == 4
-    gathered(tmp_path/'again', {'large.png': saved(Image.new('RGB', (7000, 7000)), 'PNG')})
-    assert run(tmp_path/'again', classifier).photographs == 1
+    assert rows_of(tmp_path)['large.png'].reason == NO_MEMORY and report.photographs == 4 and 'MemoryError' in (tmp_path/'errors.log').read_text(encoding='utf-8')
+    with Manifest(tmp_path, write=True) as manifest: manifest.reopen('rejected')
+    assert run(tmp_path, classifier).photographs == 1
 
 
 def test_photographs_survive_processes_that_are_shot(tmp_path, classifier):
@@ -308,23 +397,50 @@ def test_the_second_run_does_no_work_and_a_persons_word_stands(tmp_path, classif
     assert said == [('relabel', 'Pica pica', 'Ben'), *[('drop', '', 'Ida')]*3]
 
 
-@pytest.mark.parametrize('harm', ['deleted', 'text', 'foreign', 'torn', 'without thumbnails'])
+@pytest.mark.parametrize('harm', ['deleted', 'empty', 'torn', 'cut short', 'without thumbnails'])
 def test_what_was_seen_is_seen_again(tmp_path, classifier, harm):
     gathered(tmp_path, {f'{n}.jpg': saved(made_up(n)) for n in range(3)})
     run(tmp_path, classifier)
     before, path = rows_of(tmp_path), tmp_path/'looks.sqlite'
     if harm == 'deleted': path.unlink()
-    elif harm == 'text': path.write_text('a shopping list')
-    elif harm == 'foreign':
-        path.unlink()
-        with sqlite3.connect(path) as db: db.execute('CREATE TABLE mice(name)')
-        db.close()
+    elif harm == 'empty': path.write_bytes(b'')
     elif harm == 'torn':
         with open(path, 'r+b') as file: file.seek(4096), file.write(os.urandom(8192))
+    elif harm == 'cut short': os.truncate(path, 6000)
     else: thumbnail_of(tmp_path, before['1.jpg']).unlink()
-    assert run(tmp_path, classifier).photographs == (1 if harm == 'without thumbnails' else 3)
+    report = run(tmp_path, classifier)
+    assert report.photographs == (1 if harm == 'without thumbnails' else 3)
+    assert ('looks.sqlite was damaged, and all has been looked at again' in str(report)) == (harm in ('torn', 'cut short'))
     assert rows_of(tmp_path) == before and all(thumbnail_of(tmp_path, row).is_file() for row in before.values())
     with Looks(tmp_path, sha256(classifier.bundle.model).hexdigest()) as looks: assert looks.known() == {row.sha256 for row in before.values()}
+
+
+def database(path, *statements):
+    path.unlink(missing_ok=True)
+    with sqlite3.connect(path) as db:
+        for statement in statements: db.execute(statement)
+    db.close()
+
+
+@pytest.mark.parametrize('whose, words', [
+    (lambda path: path.write_text('a shopping list'), 'cannot be used (file is not a database). Move it elsewhere'),
+    (lambda path: database(path, 'CREATE TABLE mice(name)', "INSERT INTO mice VALUES ('Ida')"), 'is the database of another program. Move it elsewhere'),
+    (lambda path: database(path, 'PRAGMA application_id=7', 'PRAGMA user_version=1'), 'is the database of another program'),
+    (lambda path: database(path, f'PRAGMA application_id={verifying.OURS}', 'PRAGMA user_version=2', 'CREATE TABLE looks(model)'), 'by a newer birdclf (version 2 of the file; this one knows 1). Update'),
+    (lambda path: (database(path, 'PRAGMA application_id=7', 'CREATE TABLE mice(name)'), os.truncate(path, 6000)), 'Move it elsewhere'),
+    (lambda path: (path.unlink(), path.mkdir()), 'cannot be used (unable to open database file). Move it elsewhere')],
+    ids=['text', 'foreign', 'foreign and empty', 'newer', 'foreign and damaged', 'a folder'])
+@pytest.mark.parametrize('step', [verify, suspect], ids=['verify', 'suspect'])
+def test_a_store_that_is_not_ours_or_newer_is_refused_and_left_alone(tmp_path, classifier, whose, words, step):
+    gathered(tmp_path, {'0.jpg': JPEG})
+    run(tmp_path, classifier)
+    rows, path = rows_of(tmp_path), tmp_path/'looks.sqlite'
+    whose(path)
+    before = path.read_bytes() if path.is_file() else sorted(path.iterdir())
+    with Manifest(tmp_path, write=True) as manifest, pytest.raises(ManifestError, match=re.escape(words)): step(manifest, classifier)
+    assert (path.read_bytes() if path.is_file() else sorted(path.iterdir())) == before and rows_of(tmp_path) == rows
+    path.rename(tmp_path/'elsewhere')
+    assert run(tmp_path, classifier).photographs == 1 and rows_of(tmp_path) == rows
 
 
 def test_another_model_looks_again(tmp_path):
