@@ -184,6 +184,9 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args, **kwargs): self.poolmanager = _Pools(*self.ours)
 
 # %% ../nbs/04_web.ipynb #00000017
+class _Session(requests.Session):
+    def get_redirect_target(self, answer): return None # We follow by ourselves, and look where we are going
+
 class Web:
     "A way into the web that lets nobody in"
     def __init__(self,
@@ -197,7 +200,7 @@ class Web:
         redirects:int=5,
     ):
         self.timeout, self.seconds, self.redirects = (connect, silence), seconds, redirects
-        self.session = requests.Session()
+        self.session = _Session()
         self.session.trust_env = False
         self.session.headers = {'User-Agent': user_agent(contact), 'Accept': '*/*'}
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -219,10 +222,15 @@ def open(self:Web, url:str, headers:dict|None=None, encoding:str='identity')->It
                 if visit.over: raise WebError('too slow', f'not complete within {visit.seconds:g} s')
                 return
             _leave(answer)
-            there = urljoin(url, answer.headers['location'])
+            there = _target(url, answer.headers['location'])
             if urlsplit(there)[:2]!=urlsplit(url)[:2]: headers = {'Accept-Encoding': encoding}
             url = there
         raise WebError('too many redirects', f'more than {self.redirects}')
+
+def _target(url, location):
+    "Where a redirect from `url` leads; bytes that are no ASCII, which Python takes for Latin-1, stay the bytes they are"
+    try: return urljoin(url, ''.join(chr(byte) if byte<128 else f'%{byte:02X}' for byte in location.encode('latin-1')))
+    except ValueError as e: raise WebError('not a web address', 'brackets') from e
 
 @patch
 def _get(self:Web, url, headers):

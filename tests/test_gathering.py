@@ -27,6 +27,8 @@ import pytest
 pytest.importorskip('requests', reason="needs birdclf[gather]")
 pytest.importorskip('filelock', reason="needs birdclf[gather]")
 
+import requests
+
 import birdclf.download as downloading
 from birdclf.download import Downloader, HostLimits, careful_web, download
 from birdclf.folder import PhotosError, read_folder
@@ -35,6 +37,7 @@ from birdclf.photo import open_photo
 from birdclf.replay import MANNERS, Replay, catalogue, plain
 from birdclf.species import SpeciesList, load_species
 from birdclf.testing import PATIENCE, load, paint_folder
+from birdclf.web import Web, WebError, read
 
 COMMAND = [str(Path(sys.executable).with_name('birdclf'))]
 IMPATIENT = [sys.executable, '-c', "import sys, birdclf.sources as s\nfrom birdclf.search import Limits\nfrom birdclf.cli import main\n"
@@ -586,6 +589,47 @@ def test_a_certificate_that_nobody_vouches_for(tmp_path):
     try: report, (row,) = fetched(manifest_of(tmp_path/'data', [f'https://127.0.0.7:{server.server_port}/x.jpg']))
     finally: server.shutdown(), server.server_close(), thread.join(PATIENCE)
     assert (row.status, row.reason.partition(':')[0], asked) == ('failed', 'no secure connection', [])
+
+
+@contextmanager
+def signpost(location, address='127.0.0.9'):
+    "A server that sends everybody who asks for / to `location`, bytes that go out as they are, and notes what it is asked for"
+    asked = []
+
+    class Desk(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.wfile.write(b'HTTP/1.1 302 Found\r\nConnection: close\r\nContent-Length: 0\r\nLocation: '+location+b'\r\n\r\n' if self.path == '/' else b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok')
+        def log_message(self, *_): pass
+
+    server = HTTPServer((address, 0), Desk)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try: yield f'http://{address}:{server.server_port}/', asked
+    finally: server.shutdown(), server.server_close(), thread.join(10)
+
+
+TARGETS = {'raw UTF-8': ('/Grünspecht.jpg'.encode(), '/Gr%C3%BCnspecht.jpg'), 'a byte that is a line break to some': ('/Åland…/ą.jpg'.encode(), '/%C3%85land%E2%80%A6/%C4%85.jpg'),
+           'spaces': ('/a bird/of prey.jpg'.encode(), '/a%20bird/of%20prey.jpg'), 'already quoted': (b'/Gr%C3%BCnspecht%20.jpg', '/Gr%C3%BCnspecht%20.jpg'),
+           'a bit of each': ('/ü%C3%BC ü.jpg?q=ö&r=%20#ä'.encode(), '/%C3%BC%C3%BC%20%C3%BC.jpg?q=%C3%B6&r=%20'), 'Chinese': ('/鸟.jpg'.encode(), '/%E9%B8%9F.jpg'),
+           'Latin-1': ('/Grünspecht.jpg'.encode('latin-1'), '/Gr%FCnspecht.jpg'), 'relative': ('ü/../ö.jpg'.encode(), '/%C3%B6.jpg')}
+
+
+@pytest.mark.parametrize('kind', TARGETS)
+def test_a_redirect_is_followed_as_it_is_written(kind):
+    location, path = TARGETS[kind]
+    with signpost(location) as (url, asked): assert read(Web(CONTACT, **TRUSTED), url)[::2] == (200, b'ok') and asked == ['/', path]
+    if kind == 'Latin-1': return # There `requests` gives up
+    with signpost(location) as (url, asked): assert requests.get(url, timeout=5).status_code == 200 and asked == ['/', path]
+
+
+@pytest.mark.parametrize('location, why', [('http://127.0.0.1:{port}/ü.jpg', 'not a public address: 127.0.0.1'), ('//127.0.0.1:{port}/ü', 'not a public address: 127.0.0.1'),
+                                           ('http://[::ffff:127.0.0.1]:{port}/ü', 'not a public address: ::ffff:127.0.0.1'), ('http://１２７.0.0.1:{port}/', 'host not found'),
+                                           ('file:///etc/pässwd', 'not a web address: file:'), ('http://[ü/', 'not a web address: brackets'), ('http://[/', 'not a web address: brackets')])
+def test_a_redirect_in_raw_bytes_is_checked_like_any_other(location, why):
+    with signpost(b'/secret', '127.0.0.1') as (home, secrets), signpost(location.format(port=urlsplit(home).port).encode()) as (url, asked):
+        with pytest.raises(WebError) as refused: read(Web(CONTACT, trusted=('127.0.0.9/32',)), url)
+        assert str(refused.value).startswith(why) and (asked, secrets) == (['/'], [])
 
 
 def png_bomb(side=60_000):
