@@ -517,6 +517,19 @@ def test_a_long_series_is_not_one_photograph():
     assert max(abs(place-leader) for place, leader in enumerate(best)) <= 8
 
 
+@pytest.mark.parametrize('offsets, best', [([0, 70, 140, 210], [0, 0, 0, 3]), ([0, 70, -70, 140, -140, 210], [0, 0, 0, 0, 0, 5]), ([0, 5, 10, 15, 70, 140], [0]*6)])
+def test_a_group_is_who_looks_like_the_best_copy_or_like_somebody_who_does(offsets, best):
+    "And nobody further away: 70 pixels of a pan apart two frames look alike, 125 apart they do not"
+    wide = np.asarray(made_up(5, (2000, 240)))
+    frames = [Image.fromarray(wide[:,400+left:720+left]) for left in offsets]
+    hashes = np.array([int(str(verifying.imagehash.phash(frame)), 16) for frame in frames], np.uint64)
+    series = Gallery(np.arange(len(frames)).astype(str), hashes, np.ones((len(frames), 1), np.float16), np.stack([sketch_of(frame) for frame in frames]))
+    pairs = np.array([(i, j) for i in range(len(offsets)) for j in range(i)])
+    apart = [abs(offsets[i]-offsets[j]) for i, j in pairs]
+    assert (series.likeness(pairs) >= verifying.ALIKE).tolist() == [distance <= 70 for distance in apart]
+    assert series.best_copies().tolist() == best
+
+
 def test_thirty_copies_are_one_group():
     image = made_up(99, (400, 300))
     frames = [made_up(n) for n in range(20)]+[image.resize((200+10*n, 150+7*n)) for n in range(30)]
