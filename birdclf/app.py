@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'LANGUAGES', 'JS_TOOLS', 'JS_FRAME', 'JS_RESULT', 'JS_FOOT', 'JS_BOX', 'JS_DROP', 'AS_IS', 'SIDE', 'PIXELS',
-           'JS_JPEG', 'JS_PNG', 'JS_BOXES', 'JS_PICTURE', 'JS_SHRINK', 'JS_TAKE', 'JS_TALK', 'JS_HEAR', 'JS_SHOW',
-           'JS_SAID', 'JS_BARS', 'JS_FIT', 'JS_RENDER', 'ICON', 'CSS_COLOURS', 'CSS_PAGE', 'CSS_DROP', 'CSS_ANSWER',
-           'CSS_BARS', 'CSS_CONTRAST', 'CSS_FOOT', 'TEMPLATE_HEAD', 'TEMPLATE_BODY', 'TEMPLATE_FOOT', 'Session',
-           'in_all_languages', 'hints', 'to_jpeg', 'where', 'BirdPage', 'page', 'save_template']
+           'JS_JPEG', 'JS_PNG', 'JS_BOXES', 'JS_PICTURE', 'JS_SHRINK', 'JS_TAKE', 'JS_TALK', 'JS_WATCH', 'JS_HEAR',
+           'JS_SHOW', 'JS_SAID', 'JS_BARS', 'JS_FIT', 'JS_RENDER', 'ICON', 'CSS_COLOURS', 'CSS_PAGE', 'CSS_DROP',
+           'CSS_ANSWER', 'CSS_BARS', 'CSS_CONTRAST', 'CSS_FOOT', 'TEMPLATE_HEAD', 'TEMPLATE_BODY', 'TEMPLATE_LINE',
+           'TEMPLATE_FOOT', 'Session', 'in_all_languages', 'hints', 'to_jpeg', 'where', 'BirdPage', 'page',
+           'save_template']
 
 # %% ../nbs/52_app.ipynb #00000003
+import os
 import traceback
 from dataclasses import replace
 from io import BytesIO
@@ -71,6 +73,12 @@ WORDS |= dict(
     trouble=('Something went wrong on our side, and we have made a note of it. Please try another photo.',
              'Bei uns ist etwas schiefgegangen, und wir haben es notiert. Bitte versuche es mit einem anderen Foto.'),
     reload=('Reload', 'Neu laden'),
+)
+
+# %% ../nbs/52_app.ipynb #21a3fda1
+WORDS |= dict(
+    cut=('The connection broke before the whole photo had arrived. Please choose it again where the line is better, or take a smaller photo.',
+         'Die Verbindung ist abgerissen, bevor das ganze Foto da war. Bitte wähle es bei besserem Empfang noch einmal, oder nimm ein kleineres.'),
 )
 
 # %% ../nbs/52_app.ipynb #0000000f
@@ -458,6 +466,16 @@ function tell(page, message, buffers = []) {
 }
 """
 
+# %% ../nbs/52_app.ipynb #f7e44b8c
+JS_WATCH = r"""
+function watch(page) {                     // what breaks while a photo is on its way takes it along
+  const changed = page.model.widget_manager?.kernel?.connectionStatusChanged
+  const broken = (_, status) => { if (status !== 'connected') later(page, 5, () => settle(page, {verdict: 'cut'})) }
+  changed?.connect(broken)
+  return () => changed?.disconnect(broken)
+}
+"""
+
 # %% ../nbs/52_app.ipynb #00000038
 JS_HEAR = r"""
 async function hear(page, message, buffers) {
@@ -570,10 +588,11 @@ function open(model, el, language, again) {
     language, again, seq: 0, phase: 'empty', labels: [], note: null}
   page.field = () => page.language === 'de' ? 'german' : 'english'
   const stop = new AbortController(), answer = (message, buffers) => hear(page, message, buffers || [])
+  const rest = watch(page)
   frame(page, el); box(page); listen(page, stop.signal); show(page)
   model.on('msg:custom', answer)
   stop.signal.addEventListener('abort', () => { page.seq = -1 })         // whatever is under way is about nothing any more
-  return () => { stop.abort(); model.off('msg:custom', answer) }
+  return () => { stop.abort(); rest(); model.off('msg:custom', answer) }
 }
 function render({model, el}) {
   let close = () => {}
@@ -731,7 +750,7 @@ CSS_FOOT = """
 class BirdPage(anywidget.AnyWidget):
     "The page; everything it says, it has from its `session`"
     _esm = ''.join([JS_TOOLS, JS_FRAME, JS_RESULT, JS_FOOT, JS_BOX, JS_DROP, JS_JPEG, JS_PNG, JS_BOXES, JS_PICTURE, JS_SHRINK, JS_TAKE, JS_TALK,
-                    JS_HEAR, JS_SHOW, JS_SAID, JS_BARS, JS_FIT, JS_RENDER])
+                    JS_WATCH, JS_HEAR, JS_SHOW, JS_SAID, JS_BARS, JS_FIT, JS_RENDER])
     _css = ''.join([CSS_COLOURS, CSS_PAGE, CSS_DROP, CSS_ANSWER, CSS_BARS, CSS_CONTRAST, CSS_FOOT])
     words = traitlets.Dict({key: dict(zip(LANGUAGES, said)) for key,said in WORDS.items()}).tag(sync=True)
     limits = traitlets.Dict(dict(max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, pixels=PIXELS, as_is=AS_IS, side=SIDE)).tag(sync=True)
@@ -753,10 +772,10 @@ class BirdPage(anywidget.AnyWidget):
 
 # %% ../nbs/52_app.ipynb #0000004a
 def page(
-    folder:Path|None=None # Of the model; None for the one that came with the package
+    folder:Path|None=None # Of the model; None for what BIRDCLF_BUNDLE says, or else the one that came with the package
 )->BirdPage:
     "The page, ready for a visitor"
-    return BirdPage(Session(Classifier.load(folder)))
+    return BirdPage(Session(Classifier.load(folder or os.environ.get('BIRDCLF_BUNDLE') or None)))
 
 # %% ../nbs/52_app.ipynb #00000052
 #| code-fold: true
@@ -771,6 +790,11 @@ TEMPLATE_HEAD = """{%- extends 'lab/index.html.j2' -%}
   body { margin: 0; background: #fbfaf6; color: #20302b; }
   @media (prefers-color-scheme: dark) { body { background: #141a18; color: #e9eee9; } }
   .waiting { position: fixed; inset: 0; display: grid; place-content: center; justify-items: center; text-align: center; padding: 1rem; font: 1.25rem/1.6 system-ui, sans-serif; }
+  #line { position: fixed; inset: auto 0 0 0; z-index: 9; padding: 1rem 1.5rem; text-align: center; font: 1.0625rem/1.5 system-ui, sans-serif; background: #fbeee4; color: #8a3b12; border-top: 1px solid; }
+  #line[hidden] { display: none; }
+  #line p { margin: 0 0 .5rem; }
+  #line button { font: inherit; font-weight: 600; min-height: 44px; padding: 0 1.5rem; border: 2px solid; border-radius: 14px; background: none; color: inherit; cursor: pointer; }
+  @media (prefers-color-scheme: dark) { #line { background: #33241a; color: #f0b48c; } }
   #rendered_cells + .waiting { display: none; }
   #main, #jp-main-content-panel, #rendered_cells {
     position: static !important; width: auto !important; height: auto !important; contain: none !important; overflow: visible !important;
@@ -792,10 +816,63 @@ TEMPLATE_BODY = """
   <span lang="en">The page did not wake up. Please load it again.</span></p>
 </div>
 <noscript class="waiting"><p>Diese Seite braucht JavaScript. This page needs JavaScript.</p></noscript>
+LINE
 {{ voila_setup_helper_functions() }}
 <div id="rendered_cells" style="display: none">
   <div>
 {%- endblock body_header -%}
+"""
+
+# %% ../nbs/52_app.ipynb #e3188970
+#| code-fold: true
+TEMPLATE_LINE = """
+{%- block line -%}
+<div id="line" role="alert" hidden>
+  <p data-said="blocked" hidden><span lang="de">Zwischen dieser Seite und ihrem Server lässt etwas keine Verbindung (WebSocket) zu. Bitte versuche es über ein anderes Netz, oder sage es dem, der die Seite betreibt.</span><br>
+  <span lang="en">Something between this page and its server lets no connection (WebSocket) through. Please try another network, or tell whoever runs this page.</span></p>
+  <p data-said="lost" hidden><span lang="de">Die Verbindung zum Server ist weg. Die Seite versucht von selbst, ihn wieder zu erreichen …</span><br>
+  <span lang="en">The connection to the server is lost. The page keeps trying by itself …</span></p>
+  <p data-said="gone" hidden><span lang="de">Diese Seite war zu lange ohne Verbindung, und der Server hat sie aufgegeben. Bitte lade sie neu.</span><br>
+  <span lang="en">This page was without a connection for too long, and the server has given it up. Please reload it.</span></p>
+  <button type="button" onclick="location.reload()"><span lang="de">Neu laden</span> / <span lang="en">Reload</span></button>
+</div>
+<script>
+{
+  const box = document.getElementById('line'), place = document.body.dataset.baseUrl
+  let kernel = '', line, held = false, failed = 0
+  const say = what => {
+    for (const said of box.querySelectorAll('p')) said.hidden = said.dataset.said !== what
+    box.hidden = !what
+  }
+  const knock = () => {
+    line = new WebSocket(location.origin.replace('http', 'ws') + place + 'line/' + kernel)
+    line.onopen = () => { held = true; failed = 0; say('') }
+    line.onclose = ({code}) => {
+      if (code === 4404) return say('gone')
+      failed += 1
+      if (failed > 2) say(held ? 'lost' : 'blocked')
+      setTimeout(knock, Math.min(1000 * 2 ** (failed - 1), 15000))
+    }
+  }
+  const look = () => {                    // the server names this visit as soon as it has one for us
+    const [, name] = document.getElementById('jupyter-config-data')?.textContent.match(/"kernelId": *"([^"]+)"/) ?? []
+    if (!name) return document.readyState !== 'complete' && setTimeout(look, 100)
+    kernel = name
+    knock()
+    setTimeout(() => { if (!held) say('blocked') }, 8000)
+  }
+  look()
+  addEventListener('beforeunload', event => event.stopImmediatePropagation())
+  addEventListener('pagehide', () => {
+    if (!kernel) return
+    navigator.sendBeacon(place + 'api/shutdown/' + kernel)
+    line.onclose = null
+    line.close(1000)
+  })
+  addEventListener('pageshow', ({persisted}) => { if (persisted) location.reload() })
+}
+</script>
+{%- endblock line -%}
 """
 
 # %% ../nbs/52_app.ipynb #00000054
@@ -817,11 +894,11 @@ TEMPLATE_FOOT = """
 
 # %% ../nbs/52_app.ipynb #00000055
 def save_template(
-    folder:str|Path # An empty one, to be named in the environment's JUPYTER_PATH
+    folder:str|Path # One that is named in the environment's JUPYTER_PATH
 )->str:             # The template's name, for Voila
     "Write Voila's frame for the page under `folder`"
     place = Path(folder)/'voila'/'templates'/'birdclf'
     place.mkdir(parents=True)
     (place/'conf.json').write_text('{"base_template": "lab"}', encoding='utf-8')
-    (place/'index.html.j2').write_text((TEMPLATE_HEAD + TEMPLATE_BODY + TEMPLATE_FOOT).replace('ICON', ICON), encoding='utf-8')
+    (place/'index.html.j2').write_text((TEMPLATE_HEAD + TEMPLATE_BODY + TEMPLATE_FOOT).replace('LINE', TEMPLATE_LINE).replace('ICON', ICON), encoding='utf-8')
     return place.name

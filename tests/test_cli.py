@@ -217,8 +217,7 @@ def port():
 
 
 @pytest.mark.parametrize('address', ['127.0.0.1', '::1'])
-def test_a_port_that_is_taken(root, address):
-    if not (root/'nbs'/'dashboard.ipynb').exists(): pytest.skip('there is no page yet')
+def test_a_port_that_is_taken(address):
     with socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET) as s:
         try: s.bind((address, 0))
         except OSError as e: pytest.skip(f'no {address} here: {e}')
@@ -240,7 +239,7 @@ def test_the_page_starts_answers_and_ends(root, port, ending):
                 visitor = HTTPConnection('localhost', port, timeout=PATIENCE)
                 visitor.request('GET', path)
                 return visitor.getresponse()
-            for path in ('/voila/files/dashboard.ipynb', '/voila/files/01_photo.ipynb', '/voila/files/../pyproject.toml'): assert get(path).status in (403, 404)
+            for path in ('/voila/files/app.ipynb', '/voila/files/01_photo.ipynb', '/voila/files/../pyproject.toml'): assert get(path).status in (403, 404)
             page = get('/')
             assert page.status == 200 and b'voila' in page.read().lower()
             family = psutil.Process(process.pid).children(recursive=True)
@@ -254,13 +253,6 @@ def test_the_page_starts_answers_and_ends(root, port, ending):
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.bind(('127.0.0.1', port))
-
-
-def test_no_page(tmp_path):
-    "An installed package without the project around it says so"
-    shutil.copytree(Path(package).parent, tmp_path/'birdclf', ignore=shutil.ignore_patterns('bundle', '__pycache__'))
-    done = subprocess.run([sys.executable, '-c', "from birdclf.cli import main; raise SystemExit(main(['app']))"], cwd=tmp_path, capture_output=True, env=os.environ | dict(PYTHONPATH=str(tmp_path)))
-    assert done.returncode == 1 and b'dashboard.ipynb' in done.stderr and done.stderr.count(b'\n') == 1
 
 
 def test_training_without_torch(tmp_path):

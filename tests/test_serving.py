@@ -1,0 +1,513 @@
+"The door of both pages: who may ask, who has gone, and where the page opens; `birdclf app` and `birdclf clean`, really started"
+import base64
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+from test_clean_page import Cleaner, command, fill
+from test_page import Visitor, browser, robin, served  # noqa: F401 (fixtures)
+
+from birdclf.app import WORDS
+
+BIRDCLF = Path(sys.executable).with_name('birdclf')
+KINDS = 'app', 'clean'
+
+
+def impatient(**seconds):
+    "The command, with other waits: what it waits for is the same"
+    changes = '; '.join(f'birdclf.serve.{name} = {value}' for name,value in seconds.items())
+    return [sys.executable, '-c', f'import sys, birdclf.serve; {changes}\nfrom birdclf.cli import main\nsys.exit(main())']
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('data')
+    fill(folder, 12)
+    return folder
+
+
+@pytest.fixture(scope='module', params=KINDS)
+def door(request, data, tmp_path_factory):
+    "Either page: its kind, address and process"
+    start = (BIRDCLF, 'app', '--port') if request.param == 'app' else command(data)
+    with served(tmp_path_factory.mktemp('door')/'log.txt', *start) as (address, process): yield request.param, address, process
+
+
+@pytest.fixture
+def quiet(door):
+    "Those of the test before have gone"
+    until(lambda: not pythons(door[2]), 'ended')
+
+
+def come(browser, kind, address): return (Visitor if kind == 'app' else Cleaner)(browser, address)
+
+
+def pythons(process):
+    "The visitors' Pythons"
+    found = []
+    for child in process.children(recursive=True):
+        try: found += [child] if 'ipykernel_launcher' in ' '.join(child.cmdline()) else []
+        except psutil.Error: pass
+    return found
+
+
+def until(true, what, limit=120):
+    "Wait until something holds; the limit is for a machine with much else to do"
+    for _ in range(limit*5):
+        if true(): return
+        time.sleep(.2)
+    pytest.fail(f'after {limit} s: not {what}')
+
+
+# --- who may ask
+
+def send(address, *lines, method='GET', path='/'):
+    "A request with exactly these header lines: its status, and what comes with it"
+    host, port = re.match(r'http://(\w+):(\d+)', address).groups()
+    with socket.create_connection((host, int(port)), timeout=60) as s:
+        s.sendall('\r\n'.join([f'{method} {path} HTTP/1.1', *lines, 'Connection: close', 'Content-Length: 0', '', '']).encode())
+        said = b''
+        while b'\r\n\r\n' not in said and (more := s.recv(65536)): said += more
+        if b' 101 ' not in said[:20]:
+            while more := s.recv(65536): said += more
+    return int(said.split(None, 2)[1]), said.decode('utf-8', 'replace')
+
+
+def knock(address, path, *lines):
+    "The start of a websocket: its status"
+    key = base64.b64encode(os.urandom(16)).decode()
+    host, port = re.match(r'http://(\w+):(\d+)', address).groups()
+    with socket.create_connection((host, int(port)), timeout=60) as s:
+        s.sendall('\r\n'.join([f'GET {path} HTTP/1.1', *lines, 'Connection: Upgrade', 'Upgrade: websocket', f'Sec-WebSocket-Key: {key}',
+                               'Sec-WebSocket-Version: 13', '', '']).encode())
+        return int(s.recv(65536).split(None, 2)[1])
+
+
+ROUTES = ['/', '/voila/static/voila.js', '/voila/static/', '/voila/files/app.ipynb', '/voila/templates/base/static/voila.js', '/voila/labextensions/x',
+          '/voila/api/themes/x', '/voila/api/shutdown/x', '/voila/line/x', '/api/kernels/x', '/api/kernels/x/channels', '/login', '/nowhere', '//evil.example/']
+
+@pytest.mark.parametrize('path', ROUTES)
+def test_no_address_answers_to_a_forged_name(quiet, door, path):
+    _, address, process = door
+    for method in ('GET', 'POST', 'HEAD', 'DELETE', 'OPTIONS'):
+        status, said = send(address, 'Host: evil.example', method=method, path=path)
+        assert status == 403 and 'Traceback' not in said
+        if method != 'HEAD': assert '--allow-host' in said
+    assert not pythons(process)
+
+
+@pytest.mark.parametrize('host', ['evil.example', 'localhost.evil.example', 'evil.example.', 'EVIL.EXAMPLE', '127.0.0.2', '0.0.0.0', '127.1', '2130706433',
+                                  '[::]', 'localhost@evil.example', 'ida@localhost', 'localhost:http', 'localhost:1:2', 'localhost, evil.example', '', ' '])
+def test_forged_names(quiet, door, host):
+    _, address, process = door
+    status, _ = send(address, f'Host: {host}')
+    assert status in (400, 403) and not pythons(process)
+
+
+@pytest.mark.parametrize('lines', [[], ['Host: localhost', 'Host: evil.example'], ['Host: evil.example', 'Host: localhost'], ['Host: localhost', 'Host: localhost']],
+                         ids=['none', 'good, bad', 'bad, good', 'good, good'])
+def test_one_name_and_no_more(quiet, door, lines):
+    _, address, process = door
+    assert send(address, *lines)[0] in (400, 403) and not pythons(process)
+
+
+@pytest.mark.parametrize('host', ['localhost', 'LocalHost', 'localhost.', 'localhost:1', '127.0.0.1', '127.0.0.1:8866', '[::1]', '[::1]:8866'])
+def test_names_of_this_machine(door, host):
+    assert send(door[1], f'Host: {host}', path='/voila/static/voila.js')[0] == 200
+
+
+@pytest.mark.parametrize('origin', ['http://evil.example', 'null', 'http://localhost.evil.example', 'http://localhost:1', 'file://', 'evil', ''])
+def test_forged_origins(door, origin):
+    _, address, _ = door
+    host = address[7:-1]
+    assert send(address, f'Host: {host}', f'Origin: {origin}', path='/voila/static/voila.js')[0] == 403
+
+
+def test_websockets(quiet, door):
+    "A real visit, and others who would like to listen in"
+    _, address, process = door
+    host = address[7:-1]
+    _, page = send(address, f'Host: {host}')
+    kernel = re.search(r'"kernelId": *"([^"]+)"', page)[1]
+    for path in (f'/api/kernels/{kernel}/channels', f'/voila/line/{kernel}'):
+        assert knock(address, path, 'Host: evil.example', 'Origin: http://evil.example') == 403
+        for origin in ('http://evil.example', 'null', 'http://localhost:1'): assert knock(address, path, f'Host: {host}', f'Origin: {origin}') == 403
+        assert knock(address, path, f'Host: {host}', f'Origin: http://{host}') == 101
+    assert send(address, f'Host: {host}', 'Origin: http://evil.example', method='POST', path=f'/voila/api/shutdown/{kernel}')[0] == 403
+    assert send(address, f'Host: {host}', f'Origin: http://{host}', method='POST', path=f'/voila/api/shutdown/{kernel}')[0] == 204
+    until(lambda: not pythons(process), 'ended')
+
+
+def test_names_that_are_allowed(tmp_path):
+    "Behind a proxy on this machine, whether or not it passes the name on"
+    with served(tmp_path/'log.txt', BIRDCLF, 'app', '--allow-host', 'birds.example.org', '--allow-host', 'Vögel.example', '--port') as (address, _):
+        host, path = address[7:-1], '/voila/static/voila.js'
+        for name in ('birds.example.org', 'BIRDS.example.org:443', 'xn--vgel-5qa.example', 'localhost'): assert send(address, f'Host: {name}', path=path)[0] == 200
+        assert send(address, 'Host: evil.example', path=path)[0] == send(address, 'Host: more.birds.example.org', path=path)[0] == 403
+        kernel = re.search(r'"kernelId": *"([^"]+)"', send(address, f'Host: {host}')[1])[1]
+        for place in (f'/voila/line/{kernel}', f'/api/kernels/{kernel}/channels'):
+            for name in ('birds.example.org', host): assert knock(address, place, f'Host: {name}', 'Origin: https://birds.example.org') == 101
+            assert knock(address, place, 'Host: birds.example.org', 'Origin: https://evil.example') == 403
+
+
+@pytest.mark.parametrize('name', ['https://birds.example.org', 'birds.example.org:443', 'birds/example', '*', '', 'a b', '.'])
+def test_what_is_no_name(name):
+    done = subprocess.run([BIRDCLF, 'app', '--allow-host', name], capture_output=True, text=True)
+    assert done.returncode == 2 and 'Try birds.example.org' in done.stderr
+
+
+# --- who has gone
+
+def test_reloaded_five_times_and_closed(browser, quiet, door):
+    kind, address, process = door
+    visitor = come(browser, kind, address)
+    for _ in range(5):
+        visitor.page.reload()
+        visitor.page.wait_for_selector('.bc-page' if kind == 'app' else '.cl-tile', timeout=60_000)
+    until(lambda: len(pythons(process)) == 1, 'one left')
+    started = time.monotonic()
+    visitor.page.close()
+    until(lambda: not pythons(process), 'ended')
+    print(f'{kind}: {time.monotonic()-started:.1f} s after the page was closed')
+    assert not visitor.problems
+
+
+def test_left_and_come_back(browser, quiet, door):
+    kind, address, process = door
+    visitor = come(browser, kind, address)
+    first, = pythons(process)
+    visitor.page.goto('about:blank')
+    until(lambda: not first.is_running(), 'ended')
+    visitor.page.go_back()
+    visitor.page.wait_for_selector('.bc-page' if kind == 'app' else '.cl-tile', timeout=60_000)
+    if kind == 'app':
+        visitor.choose(('text.jpg', b'Turdus merula'))
+        assert visitor.phase() == 'refused'
+    visitor.leave() if kind == 'app' else visitor.context.close()
+    until(lambda: not pythons(process), 'ended')
+
+
+def test_tabs_are_visits_of_their_own(browser, quiet, door, robin):
+    kind, address, process = door
+    one = come(browser, kind, address)
+    other = one.context.new_page()
+    other.goto(address)
+    other.wait_for_selector('.bc-page' if kind == 'app' else '.cl-tile', timeout=60_000)
+    assert len(pythons(process)) == 2
+    other.close()
+    until(lambda: len(pythons(process)) == 1, 'one left')
+    if kind == 'app': one.choose(('robin.jpg', robin))
+    one.context.close()
+
+
+def test_who_only_considers_leaving_stays(browser, quiet, door, robin):
+    "A link to a file, or a question whether one really wants to go"
+    kind, address, process = door
+    if kind != 'app': pytest.skip('the same frame')
+    visitor = come(browser, kind, address)
+    visitor.page.evaluate("window.dispatchEvent(new Event('beforeunload', {cancelable: true}))")
+    visitor.choose(('robin.jpg', robin))
+    assert visitor.phase() == 'answered' and len(pythons(process)) == 1
+    visitor.leave()
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_robots_and_crashes(browser, data, tmp_path, kind):
+    "Nobody says goodbye, or nobody was there"
+    arguments = ['app'] if kind == 'app' else [str(word) for word in command(data)[1:-1]]
+    with served(tmp_path/'log.txt', *impatient(UNCLAIMED=5, GRACE=5), *arguments, '--port') as (address, process):
+        host = address[7:-1]
+        assert send(address, f'Host: {host}')[0] == 200 and len(pythons(process)) == 1
+        send(address, f'Host: {host}', method='HEAD')
+        until(lambda: not pythons(process), 'ended')
+        with Cable(address) as cable:
+            visitor = come(browser, kind, cable.address)
+            assert len(pythons(process)) == 1
+            cable.cut()
+            until(lambda: not pythons(process), 'ended')
+            visitor.context.close()
+
+
+class Cable:
+    "A line to a server that somebody can cut, without a word to either side, and mend"
+    def __init__(self, address, pause=0):
+        self.pause = pause # Seconds for every 16 kB that a visitor sends
+        self.target = ('127.0.0.1', int(re.search(r':(\d+)', address)[1]))
+        self.entry = socket.create_server(('127.0.0.1', 0))
+        self.address, self.whole, self.ends = f'http://localhost:{self.entry.getsockname()[1]}/', True, []
+        threading.Thread(target=self.lay, daemon=True).start()
+
+    def lay(self):
+        while True:
+            try: here, _ = self.entry.accept()
+            except OSError: return # It has been closed
+            if not self.whole:
+                here.close()
+                continue
+            try: there = socket.create_connection(self.target)
+            except OSError: there = socket.create_connection(('::1', self.target[1]))
+            self.ends += [here, there]
+            for one,other,pause in ((here, there, self.pause), (there, here, 0)): threading.Thread(target=self.carry, args=(one, other, pause), daemon=True).start()
+
+    def carry(self, one, other, pause):
+        try:
+            while data := one.recv(16384):
+                time.sleep(pause*len(data)/16384)
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+        except OSError: pass # Cut
+
+    def cut(self):
+        self.whole = False
+        for end in self.ends:
+            try: end.shutdown(socket.SHUT_RDWR)
+            except OSError: pass # Cut already
+        self.ends = []
+
+    def mend(self): self.whole = True
+    def __enter__(self): return self
+    def __exit__(self, *_):
+        self.cut()
+        self.entry.close()
+
+
+def test_a_line_that_breaks_and_comes_back(browser, tmp_path, robin):
+    with served(tmp_path/'log.txt', BIRDCLF, 'app', '--port') as (address, process), Cable(address) as cable:
+        visitor = come(browser, 'app', cable.address)
+        before = [python.pid for python in pythons(process)]
+        cable.cut()
+        visitor.page.wait_for_selector('#line [data-said=lost]', state='visible', timeout=60_000)
+        cable.mend()
+        visitor.page.wait_for_selector('#line', state='hidden', timeout=60_000)
+        assert [python.pid for python in pythons(process)] == before
+        until(lambda: (visitor.choose(('robin.jpg', robin), wait=False), visitor.page.wait_for_timeout(3000), visitor.phase() == 'answered')[-1], 'answered', 10)
+        visitor.context.close()
+
+
+def test_a_line_that_was_gone_for_too_long(browser, tmp_path, robin):
+    with served(tmp_path/'log.txt', *impatient(GRACE=1), 'app', '--port') as (address, process), Cable(address) as cable:
+        visitor = come(browser, 'app', cable.address)
+        cable.cut()
+        until(lambda: not pythons(process), 'ended')
+        cable.mend()
+        visitor.page.wait_for_selector('#line [data-said=gone]', state='visible', timeout=60_000)
+        said = visitor.page.inner_text('#line')
+        assert 'Bitte lade sie neu' in said and 'Please reload' in said
+        with visitor.page.expect_navigation(): visitor.page.click('#line button')
+        visitor.page.wait_for_selector('.bc-page', timeout=60_000)
+        visitor.choose(('robin.jpg', robin))
+        assert visitor.phase() == 'answered' and not visitor.page.is_visible('#line')
+        visitor.context.close()
+
+
+def test_a_photo_that_is_cut(browser, tmp_path, robin):
+    "On a slow line: the sentence is about the line, and the page goes on"
+    with served(tmp_path/'log.txt', BIRDCLF, 'app', '--port') as (address, _), Cable(address, pause=.2) as cable:
+        visitor = come(browser, 'app', cable.address)
+        visitor.choose(('large.jpg', os.urandom(8*2**20)), wait=False)
+        visitor.page.wait_for_timeout(2000)
+        assert visitor.phase() == 'looking'
+        cable.cut()
+        cable.mend()
+        visitor.page.wait_for_selector('[data-phase=refused]', timeout=60_000)
+        assert visitor.read('sentence') == WORDS['cut'][0]
+        cable.pause = 0
+        until(lambda: (visitor.choose(('robin.jpg', robin), wait=False), visitor.page.wait_for_timeout(3000), visitor.phase() == 'answered')[-1], 'answered', 10)
+        visitor.context.close()
+
+
+# --- what lies between
+
+@contextmanager
+def plain_proxy(address):
+    "A proxy that knows nothing of websockets"
+    target = re.match(r'http://([\w:]+)', address)[1]
+    class Passing(BaseHTTPRequestHandler):
+        protocol_version = 'HTTP/1.1'
+        def pass_on(self):
+            there = HTTPConnection(target, timeout=60)
+            body = self.rfile.read(int(self.headers.get('content-length') or 0))
+            there.request(self.command, self.path, body, {k: v for k,v in self.headers.items() if k.lower() not in ('connection', 'upgrade', 'host', 'origin')})
+            answer = there.getresponse()
+            data = answer.read()
+            self.send_response(answer.status)
+            for name,value in answer.getheaders():
+                if name.lower() not in ('transfer-encoding', 'content-length', 'connection'): self.send_header(name, value)
+            self.send_header('Content-Length', str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+        do_GET = do_POST = do_HEAD = pass_on
+        def log_message(self, *_): pass
+    proxy = ThreadingHTTPServer(('127.0.0.1', 0), Passing)
+    proxy.daemon_threads = True
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    yield f'http://localhost:{proxy.server_address[1]}/'
+    proxy.shutdown()
+    proxy.server_close()
+
+
+def test_without_websockets(browser, door):
+    "A sentence in both languages, instead of 'Loading widget...'"
+    _, address, _ = door
+    with plain_proxy(address) as proxy:
+        page = browser.new_page()
+        started = time.monotonic()
+        page.goto(proxy)
+        page.wait_for_selector('#line [data-said=blocked]', state='visible', timeout=60_000)
+        print(f'{time.monotonic()-started:.1f} s until the sentence')
+        said = page.inner_text('#line')
+        assert 'WebSocket' in said and 'Bitte versuche es' in said and 'Please try' in said
+        page.close()
+
+
+def test_the_page_is_compressed(browser, door):
+    kind, address, _ = door
+    context = browser.new_context()
+    page, sizes = context.new_page(), []
+    session = context.new_cdp_session(page)
+    session.send('Network.enable')
+    session.on('Network.loadingFinished', lambda event: sizes.append(event['encodedDataLength']))
+    page.goto(address)
+    page.wait_for_selector('.bc-page' if kind == 'app' else '.cl-tile', timeout=60_000)
+    print(f'{kind}: {sum(sizes)/2**20:.2f} MB in {len(sizes)} answers')
+    assert sum(sizes) < 2*2**20
+    context.close()
+
+
+# --- where the page opens
+
+def named(browser, log, robin, *start, **options):
+    "The page names a painted bird"
+    with served(log, *start, **options) as (address, _):
+        visitor = Visitor(browser, address)
+        visitor.choose(('robin.jpg', robin))
+        assert visitor.phase() == 'answered'
+        visitor.leave()
+
+
+@pytest.mark.parametrize('length', [48, 104, 200])
+def test_a_long_folder_for_temporary_files(browser, tmp_path, robin, length):
+    folder = tmp_path/'T'
+    folder = folder.with_name('T'*(length-len(str(tmp_path))-1)) if length-len(str(tmp_path)) < 250 and length > len(str(tmp_path))+1 else folder
+    folder.mkdir(parents=True)
+    named(browser, tmp_path/'log.txt', robin, BIRDCLF, 'app', '--port', env=os.environ | dict(TMPDIR=str(folder)))
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize('home', ['/proc/no/home', None], ids=['cannot be written', 'none'])
+def test_without_a_home(browser, tmp_path, robin, home):
+    kept = {name: value for name,value in os.environ.items() if name not in ('HOME', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME', 'TMPDIR')}
+    named(browser, tmp_path/'log.txt', robin, BIRDCLF, 'app', '--port', env=kept | (dict(HOME=home) if home else {}))
+
+
+def test_nothing_is_written_into_a_home(browser, tmp_path, robin):
+    "And nothing is taken from there: neither a start-up script nor another Python of the same name"
+    home = tmp_path/'home'
+    for name,text in (('.ipython/profile_default/startup/first.py', 'raise SystemExit'), ('.jupyter/voila.json', '{"Voila": {"port": 1}}'),
+                      ('.local/share/jupyter/kernels/python3/kernel.json', json.dumps(dict(argv=['/bin/false', '{connection_file}'], language='python', display_name='x')))):
+        (home/name).parent.mkdir(parents=True)
+        (home/name).write_text(text)
+    before = sorted(home.rglob('*'))
+    named(browser, tmp_path/'log.txt', robin, BIRDCLF, 'app', '--port', env=os.environ | dict(HOME=str(home)))
+    assert [path for path in home.rglob('*') if path not in before and '.cache' not in path.parts] == []
+
+
+@pytest.fixture(scope='module')
+def installed(root, tmp_path_factory):
+    "The package without the project around it, in a folder with a name"
+    project, place = tmp_path_factory.mktemp('project'), tmp_path_factory.mktemp('installed')/'Vögel am See'
+    for name in ('birdclf', 'setup.py', 'settings.ini', 'pyproject.toml', 'README.md', 'LICENSE'):
+        if (root/name).is_dir(): shutil.copytree(root/name, project/name, ignore=shutil.ignore_patterns('__pycache__'))
+        elif (root/name).exists(): shutil.copy(root/name, project)
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', '--no-build-isolation', '--no-index',
+                    '--target', place, project], check=True)
+    shutil.rmtree(project)
+    return place
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_installed_without_the_project(browser, installed, data, tmp_path, robin, kind):
+    start = [sys.executable, '-c', 'import sys; from birdclf.cli import main; sys.exit(main())']
+    arguments = ['app'] if kind == 'app' else [str(word) for word in command(data)[1:-1]]
+    options = dict(env=os.environ | dict(PYTHONPATH=str(installed)), cwd=tmp_path)
+    shown = subprocess.run([sys.executable, '-c', 'import birdclf; print(birdclf.__file__)'], capture_output=True, text=True, encoding='utf-8', **options).stdout
+    assert str(installed) in shown
+    if kind == 'app': return named(browser, tmp_path/'log.txt', robin, *start, *arguments, '--port', **options)
+    with served(tmp_path/'log.txt', *start, *arguments, '--port', **options) as (address, _): Cleaner(browser, address).context.close()
+
+
+# --- what cannot work
+
+def refused(*command, **options):
+    "What is said before the first visitor comes"
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, encoding='utf-8', timeout=300, **options)
+    assert done.returncode and done.stdout == '' and done.stderr.count('\n') == 1 and 'Traceback' not in done.stderr, done.stderr
+    return done.stderr
+
+
+def broken(change): return [sys.executable, '-c', f'import sys\n{change}\nfrom birdclf.cli import main\nsys.exit(main())', 'app']
+
+
+def test_nowhere_to_write():
+    said = refused(*broken("import tempfile\ntempfile._candidate_tempdir_list = lambda: ['/proc/nowhere']"))
+    assert 'TMPDIR' in said
+
+
+def test_a_python_that_cannot_run():
+    assert 'does not open' in refused(*broken("sys.executable = '/bin/false'"))
+
+
+def test_a_library_that_is_broken(tmp_path):
+    "As after half an update: what the page needs is there, and cannot be imported"
+    (tmp_path/'onnxruntime.py').write_text('raise ImportError("libstdc++ is too old")')
+    said = refused(BIRDCLF, 'app', env=os.environ | dict(PYTHONPATH=str(tmp_path)))
+    assert 'libstdc++ is too old' in said
+
+
+# --- another model
+
+@pytest.fixture
+def bundle(root, tmp_path):
+    shutil.copytree(root/'birdclf'/'bundle', tmp_path/'bundle')
+    return tmp_path/'bundle'
+
+
+def renamed(bundle, name):
+    "The same model, which has another name for its first bird"
+    path = bundle/'bundle.json'
+    made = json.loads(path.read_text(encoding='utf-8'))
+    old = made['species'][0]['german']
+    path.write_text(path.read_text(encoding='utf-8').replace(json.dumps(old, ensure_ascii=False), json.dumps(name)), encoding='utf-8')
+    return bundle
+
+
+@pytest.mark.parametrize('way', ['option', 'variable', 'both'])
+def test_another_model(browser, bundle, tmp_path, way):
+    renamed(bundle, 'Wolpertinger')
+    options = ['--bundle', bundle.name] if way != 'variable' else []
+    env = os.environ | {'option': {}, 'variable': dict(BIRDCLF_BUNDLE=str(bundle)), 'both': dict(BIRDCLF_BUNDLE='/nowhere')}[way]
+    with served(tmp_path/'log.txt', BIRDCLF, 'app', *options, '--port', env=env, cwd=tmp_path) as (address, _):
+        visitor = Visitor(browser, address, locale='de-AT')
+        visitor.page.click('.bc-known summary')
+        assert 'Wolpertinger' in visitor.page.locator('.bc-birds li').all_inner_texts()
+        visitor.leave()
+
+
+@pytest.mark.parametrize('way', ['option', 'variable'])
+def test_a_broken_model_is_refused(bundle, way):
+    with open(bundle/'model.onnx', 'ab') as file: file.write(b'!')
+    options, more = (['--bundle', bundle], {}) if way == 'option' else ([], dict(BIRDCLF_BUNDLE=str(bundle)))
+    assert 'model.onnx' in refused(BIRDCLF, 'app', *options, env=os.environ | more)
+    assert 'nowhere' in refused(BIRDCLF, 'app', '--bundle', 'nowhere')
