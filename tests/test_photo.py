@@ -1,5 +1,6 @@
 "Pictures good and bad, from outside: everything is painted here, but for the collection in ../shared/bad_images"
 import os
+import re
 import resource
 import struct
 import subprocess
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
-from birdclf.photo import MAX_BYTES, MAX_PIXELS, PhotoError, SENTENCES, open_photo
+from birdclf.photo import MAX_BYTES, MAX_PIXELS, MEMORY, PIXELS, PIXEL_BYTES, PhotoError, SENTENCES, jpeg_kind, open_photo
 from birdclf.testing import PATIENCE, paint_bird
 
 ROBIN = paint_bird('Rotkehlchen', size=(240, 180))
@@ -139,6 +140,33 @@ def test_upright_when_large_and_drafted():
         assert distance(photo.image, ROBIN.resize((300, 225))) < 4
 
 
+XMP = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+       b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>')
+
+
+@pytest.mark.parametrize('format', ['JPEG', 'PNG', 'WEBP', 'TIFF', 'AVIF', 'MPO'])
+def test_an_orientation_in_xmp_alone_is_ignored(format):
+    "As browsers do; with EXIF beside it, EXIF counts"
+    from PIL.PngImagePlugin import PngInfo
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+    options = dict(xmp=XMP)
+    if format == 'PNG':
+        options = dict(pnginfo=PngInfo())
+        options['pnginfo'].add_itxt('XML:com.adobe.xmp', XMP.decode())
+    if format == 'TIFF':
+        options = dict(tiffinfo=ImageFileDirectory_v2())
+        options['tiffinfo'][700] = XMP
+    photo = open_photo(saved(ROBIN, format, **options))
+    assert (photo.width, photo.height, photo.turned) == (240, 180, False) and distance(photo.image, ROBIN) < 4
+    if format in ('JPEG', 'PNG', 'WEBP'):
+        assert distance(open_photo(lying(ROBIN, 3, format, **options)).image, ROBIN) < 4
+
+
+def test_whether_it_was_turned_is_known():
+    for format in ('JPEG', 'PNG', 'WEBP', 'AVIF'):
+        assert [open_photo(lying(ROBIN, note, format)).turned for note in (1, 3, 6, 9)] == [False, True, True, False], format
+
+
 # Colours
 
 GREY = np.asarray(ROBIN.convert('L'))
@@ -203,6 +231,92 @@ def test_a_broken_or_foreign_profile_is_not(profile, mode):
     assert distance(open_photo(saved(ROBIN.convert('CMYK'), 'TIFF', icc_profile=SRGB)).image, ROBIN) < 2
 
 
+def as_light(image, transfer):
+    "`image` as R'G'B' in BT.2020, PQ (16) or HLG (18) as in BT.2100, with paper at 203 cd/m2: written without the code under test"
+    linear = np.asarray(image.convert('RGB'))/255
+    linear = np.where(linear <= .04045, linear/12.92, ((linear+.055)/1.055)**2.4)
+    wide = linear@np.array([[.6274, .3293, .0433], [.0691, .9195, .0114], [.0164, .0880, .8956]]).T
+    if transfer == 16:
+        power = (wide*203/10000)**.1593017578125
+        signal = ((.8359375+18.8515625*power)/(1+18.6875*power))**78.84375
+    else:
+        display = wide*203/1000
+        scene = display*np.maximum(display@[.2627, .6780, .0593], 1e-9)[..., None]**(1/1.2-1)
+        signal = np.where(scene <= 1/12, np.sqrt(3*scene), .17883277*np.log(np.maximum(12*scene-.28466892, 1e-9))+.55991073)
+    return Image.fromarray((signal*255+.5).clip(0, 255).astype(np.uint8))
+
+
+def box(name, *contents): return struct.pack('>I', 8+sum(map(len, contents)))+name+b''.join(contents)
+
+
+def told(avif, transfer):
+    "An AVIF of Pillow's, whose colour box says that its numbers mean light"
+    at = avif.index(b'colrnclx')
+    return avif[:at+8]+struct.pack('>HH', 9, transfer)+avif[at+12:]
+
+
+@pytest.mark.parametrize('transfer', [16, 18])
+@pytest.mark.parametrize('format', ['PNG', 'AVIF', 'HEIF', 'HEIF in 10 bits', 'with a hole'])
+def test_light_is_brought_down_to_paper(format, transfer):
+    signal = as_light(ROBIN, transfer)
+    if format == 'AVIF':
+        data = told(saved(signal, 'AVIF', quality=95), transfer)
+    elif format.startswith('HEIF'):
+        import pillow_heif
+        deep = pillow_heif.from_bytes('RGB;16', signal.size, (np.asarray(signal).astype(np.uint16)*257).tobytes()) if '10' in format else pillow_heif.from_pillow(signal)
+        with BytesIO() as file:
+            deep.save(file, quality=95, color_primaries=9, transfer_characteristics=transfer, matrix_coefficients=9)
+            data = file.getvalue()
+    else:
+        if format != 'PNG': signal.putalpha(Image.linear_gradient('L').resize(signal.size).point(lambda value: 255*(value > 99)))
+        data = saved(signal, 'PNG')
+        data = data[:33]+chunk(b'cICP', bytes([9, transfer, 0, 1]))+data[33:]
+    expected = ROBIN.copy()
+    if format == 'with a hole': expected.paste('white', mask=signal.getchannel('A').point(lambda value: 255-value))
+    found = open_photo(data)
+    # Below 88 cd/m2 nothing is bent; what is nearly white becomes a little darker, and stays as light and dark as it was
+    assert distance(found.image, expected) < 14
+    before, after = np.asarray(expected, dtype=float), np.asarray(found.image, dtype=float)
+    dark = before.max(-1) < 160
+    assert dark.any() and np.abs(before-after)[dark].mean() < 6
+    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > .98
+
+
+def test_a_bright_light_is_no_hole():
+    "Ten times as bright as paper, and colours that no screen has: nothing wraps, nothing turns over"
+    signal = Image.fromarray(np.stack([*np.meshgrid(np.arange(256), np.arange(256)), np.full((256, 256), 255)], -1).astype(np.uint8))
+    for transfer in (16, 18):
+        data = saved(signal, 'PNG')
+        image = np.asarray(open_photo(data[:33]+chunk(b'cICP', bytes([9, transfer, 0, 1]))+data[33:]).image).astype(int)
+        assert (np.diff(image[..., 0], axis=1) >= -1)[:, :60].all() and image[0, 0, 2] > 200
+
+
+def test_only_the_primary_pictures_light_counts():
+    "A gain map or a thumbnail of an AVIF may be in PQ: the photograph is not"
+    avif = saved(ROBIN, 'AVIF', quality=95)
+    at, size = avif.index(b'ipco')-4, struct.unpack_from('>I', avif, avif.index(b'ipco')-4)[0]
+    more = box(b'colr', b'nclx', struct.pack('>HHHB', 9, 16, 9, 128))
+    for box_name in (b'ipco', b'iprp', b'meta'): # One more property, which belongs to nobody
+        start = avif.index(box_name)-4
+        avif = avif[:start]+struct.pack('>I', struct.unpack_from('>I', avif, start)[0]+len(more))+avif[start+4:]
+    avif = avif[:at+size]+more+avif[at+size:]
+    extents = avif.index(b'iloc')+4
+    offset = extents+4+2+2+2+2+2
+    where = struct.unpack_from('>I', avif, offset)[0]
+    avif = avif[:offset]+struct.pack('>I', where+len(more))+avif[offset+4:]
+    assert distance(open_photo(avif).image, ROBIN) < 4
+
+
+def test_boxes_full_of_nonsense_end():
+    avif = told(saved(ROBIN.resize((64, 48)), 'AVIF'), 16)
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        data = bytearray(avif)
+        for place in rng.integers(12, avif.index(b'mdat'), 3): data[place] = rng.integers(0, 256)
+        try: open_photo(bytes(data))
+        except PhotoError as e: assert e.code
+
+
 def test_what_is_transparent_lies_on_white():
     oval = Image.fromarray(np.where(np.hypot(*np.mgrid[-1:1:180j, -1:1:240j]) < .9, 255, 0).astype(np.uint8))
     cut = Image.new('RGBA', ROBIN.size, (0, 0, 0, 0))
@@ -237,16 +351,71 @@ def header(width, height):
     return png(width, height, (b'IDAT', zlib.compress(b'')), depth=1, colour=0)
 
 
-def test_fifty_megapixels_and_no_more():
-    whole = png(10_000, 5_000, (b'IDAT', zlib.compress(bytes(1251*5_000), 9)), depth=1, colour=0)
-    photo = open_photo(whole, max_side=100)
-    assert photo.width*photo.height == MAX_PIXELS and photo.image.size == (100, 50)
-    assert code(header(10_000, 5_001)) == code(header(30_000, 30_000)) == code(header(2**31-1, 2**31-1)) == 'too_many_pixels'
-    with pytest.raises(PhotoError, match=r'900 megapixels; the limit is 50\. Please choose a smaller one\.'):
+def declared(data, width, height):
+    "A JPEG that says it has another size: the start of its frame, rewritten"
+    at = next(data.index(bytes([255, marker])) for marker in (0xc0, 0xc2) if bytes([255, marker]) in data)
+    return data[:at+5]+struct.pack('>HH', height, width)+data[at+9:]
+
+
+def test_as_many_pixels_as_the_format_has_memory_for():
+    for kind, image, format, options in (('PNG', 'L', 'PNG', {}), ('GIF', 'P', 'GIF', {}), ('BMP', 'L', 'BMP', {}), ('TIFF', 'L', 'TIFF', dict(compression='tiff_lzw')),
+                                         ('WEBP', 'RGB', 'WEBP', dict(lossless=True, quality=0, method=0))):
+        side = int((PIXELS[kind]/2)**.5)
+        fits = Image.new(image, (side*2, side), 200)
+        assert 0 <= PIXELS[kind]-side*side*2 < 5*side
+        if kind not in ('BMP', 'TIFF'): # The others may not unpack so much for a test
+            assert code(saved(Image.new(image, (side*2, side+3), 200), format, **options)) == 'too_many_pixels', kind
+        if kind == 'WEBP':
+            assert open_photo(saved(fits, format, **options), max_side=100).image.size == (100, 50)
+    with pytest.raises(PhotoError, match=r'900 megapixels; the limit for PNG is 87\. Please choose a smaller one\.'):
         open_photo(header(30_000, 30_000))
-    with pytest.raises(PhotoError, match='50.1 megapixels'):
-        open_photo(header(10_000, 5_001))
-    assert code(Image.new('1', (10_000, 5_001))) == 'too_many_pixels'
+    with pytest.raises(PhotoError, match='87.4 megapixels; the limit for PNG is 87'):
+        open_photo(header(10_000, PIXELS['PNG']//10_000+1))
+    assert code(header(2**31-1, 2**31-1)) == code(Image.new('1', (10_000, 8_739))) == 'too_many_pixels'
+
+
+@pytest.mark.parametrize('mode, size', [('RGB', (8160, 6144)), ('RGB', (8192, 6144)), ('RGB', (9504, 6336)), ('RGB', (16000, 3900)), ('RGB', (16384, 12544)),
+                                        ('L', (9504, 6336)), ('CMYK', (9504, 6336))])
+def test_photographs_of_large_sensors(mode, size):
+    data = saved(ROBIN.convert(mode).resize(size, Image.Resampling.NEAREST), quality=60)
+    photo = open_photo(data, max_side=1024, min_side=256)
+    assert (photo.width, photo.height) == size
+    assert distance(photo.image, ROBIN.convert(mode).convert('RGB').resize(photo.image.size)) < 9
+
+
+def test_what_a_jpeg_needs_is_read_from_its_header():
+    layered = saved(ROBIN, progressive=True)
+    assert [jpeg_kind(data) for data in (saved(ROBIN), layered, saved(ROBIN.convert('L')), saved(ROBIN, restart_marker_rows=1))] == ['JPEG', 'layered JPEG', 'JPEG', 'JPEG']
+    one_by_one = bytearray(saved(ROBIN))
+    at = one_by_one.index(b'\xff\xda')
+    one_by_one[at+2:at+14] = b'\0\x08\1\1\0\0\x3f\0' # A scan with the first colour only
+    assert jpeg_kind(bytes(one_by_one)) == 'layered JPEG'
+    lossless = saved(ROBIN).replace(b'\xff\xc0', b'\xff\xc3')
+    assert jpeg_kind(lossless) == 'full JPEG'
+    for data, most in ((saved(ROBIN), MAX_PIXELS), (layered, PIXELS['layered JPEG']), (lossless, PIXELS['full JPEG'])):
+        height = most//15_000
+        assert code(declared(data, 15_000, height+1)) == 'too_many_pixels'
+        assert code(declared(data, 15_000, height)) in ('damaged', 'too_slow') # Tried, but there are no pixels
+    with pytest.raises(PhotoError, match=r'limit for JPEG \(progressive\) is 87'):
+        open_photo(declared(layered, 15_000, 15_000))
+    assert code(declared(saved(ROBIN), 15_000, 14_000), max_side=14_000) == 'too_many_pixels' # Asked for in full
+
+
+def test_no_format_needs_more_memory_than_was_measured(tmp_path):
+    "At 6 megapixels, grain included: bytes for each pixel at the peak, above a process that has nothing to do"
+    grain = np.random.default_rng(0).integers(-20, 20, (2000, 3000, 1))
+    image = Image.fromarray((np.asarray(ROBIN.resize((3000, 2000)))+grain).clip(0, 255).astype(np.uint8))
+    kinds = {'PNG': ('PNG', {}), 'WEBP': ('WEBP', dict(method=0)), 'AVIF': ('AVIF', dict(speed=10)), 'HEIF': ('HEIF', dict(quality=30)),
+             'layered JPEG': ('JPEG', dict(progressive=True, subsampling=0)), 'TIFF': ('TIFF', {}), 'BMP': ('BMP', {}), 'JPEG': ('JPEG', {})}
+    for kind, (format, options) in kinds.items():
+        (tmp_path/kind).write_bytes(saved(image, format, **options))
+        (tmp_path/f'{kind} alpha').write_bytes(saved(image.convert('RGBA'), format, **options) if format in ('PNG', 'WEBP', 'AVIF', 'HEIF') else (tmp_path/kind).read_bytes())
+    rows, _ = measure(sorted(tmp_path.iterdir()))
+    for name, _, memory, outcome in rows:
+        assert outcome.startswith('Photo('), (name, outcome)
+        need = memory*2**20-(tmp_path/name).stat().st_size
+        assert need < 6e6*PIXEL_BYTES.get(name.removesuffix(' alpha'), 1)+20e6, (name, need/6e6)
+    assert all(PIXELS[kind]*PIXEL_BYTES[kind] <= MEMORY for kind in PIXEL_BYTES)
 
 
 def test_the_limit_is_ours_whatever_others_have_set(monkeypatch):
@@ -257,7 +426,7 @@ def test_the_limit_is_ours_whatever_others_have_set(monkeypatch):
     assert Image.MAX_IMAGE_PIXELS is None
 
 
-def test_fifty_megabytes_and_no_more(tmp_path):
+def test_a_hundred_megabytes_and_no_more(tmp_path):
     data = saved(ROBIN)
     full = data+bytes(MAX_BYTES-len(data))
     assert open_photo(full).width == 240
@@ -303,6 +472,43 @@ def test_half_a_file_is_no_photograph(format, options, max_side):
     data = saved(ROBIN.resize((960, 720)), format, **options)
     for share in (.02, .1, .3, .5, .7, .9):
         assert code(data[:int(len(data)*share)], max_side=max_side) in ('damaged', 'not_a_picture', 'too_small'), share
+
+
+ENDLESS = {'plain': {}, 'progressive': dict(progressive=True), 'restarts': dict(restart_marker_rows=1), 'many restarts': dict(restart_marker_blocks=7),
+           'both': dict(progressive=True, restart_marker_rows=1), 'best': dict(quality=100, subsampling=0), 'own tables': dict(optimize=True, quality=60)}
+
+
+@pytest.mark.parametrize('options', ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize('mode', ['RGB', 'L'])
+def test_a_jpeg_without_its_end_is_one_if_its_pixels_are_there(mode, options):
+    grain = np.random.default_rng(0).normal(0, 9, (360, 480, 1))
+    image = Image.fromarray((np.asarray(ROBIN.resize((480, 360)))+grain).clip(0, 255).astype(np.uint8)).convert(mode)
+    whole = saved(image, **{'quality': 85} | options)
+    assert whole.endswith(b'\xff\xd9')
+    for size in (dict(), dict(max_side=240), dict(min_side=45)):
+        expected = open_photo(whole, **size).image
+        for cut in (1, 2):
+            assert open_photo(whole[:-cut], **size).image == expected
+        for tail in (b'\xff', b'\xff'*99): # Half a marker; flash memory
+            assert open_photo(whole[:-2]+tail, **size).image == expected
+    marks = [m.start() for m in re.finditer(rb'\xff[\xd0-\xd7\xda\xc4]', whole)]
+    lost = {*range(3, 60), *range(60, 200, 7), *(len(whole)-at-more for at in marks[2:][-30:] for more in (0, 1, 2)), *range(len(whole)//9, len(whole)*8//9, len(whole)//9)}
+    for cut in sorted(cut for cut in lost if cut > 2):
+        assert code(whole[:-cut], max_side=60) in ('damaged', 'too_small'), cut
+        if cut < 20 or cut > 3000:
+            assert code(whole[:-cut]+bytes(5000), max_side=60) in ('damaged', 'too_small'), ('zeros', cut)
+
+
+def test_a_jpeg_that_lacks_a_whole_layer_is_cut():
+    whole = saved(ROBIN, quality=85, progressive=True)
+    for last in [m.start() for m in re.finditer(b'\xff\xc4|\xff\xda', whole)][3:]:
+        assert code(whole[:last]) == 'damaged'
+
+
+def test_a_large_jpeg_without_its_end():
+    large = saved(ROBIN.resize((8192, 5120)), quality=70)
+    assert open_photo(large[:-2], min_side=256).width == 8192
+    assert code(large[:-3], min_side=256) == code(large[:-400], min_side=256) == 'damaged'
 
 
 def test_half_a_file_is_none_whatever_others_have_set(monkeypatch):
@@ -374,11 +580,11 @@ def test_paths_that_are_no_photographs(tmp_path):
 
 
 def test_every_error_has_both_sentences():
-    values = {'format': ('PDF',), 'damaged': ('JPEG',), 'too_slow': ('PNG',), 'too_large_bytes': (1234.5,), 'too_many_pixels': (88.4,), 'too_small': (1, 40_000)}
+    values = {'format': ('PDF',), 'damaged': ('JPEG',), 'too_slow': ('PNG',), 'too_large_bytes': (1234.5,), 'too_many_pixels': (88.4, 87, 'PNG'), 'too_small': (1, 40_000)}
     for kind in SENTENCES['en']:
         error = PhotoError(kind, *values.get(kind, ()))
         assert error.sentence('en') and error.sentence('de') and '{' not in error.sentence('en')+error.sentence('de')
-    assert PhotoError('too_many_pixels', 88.4).sentence('de') == 'Dieses Foto hat 88,4 Megapixel; höchstens 50 sind möglich. Bitte wähle ein kleineres.'
+    assert PhotoError('too_many_pixels', 88.4, 87, 'PNG').sentence('de') == 'Dieses Foto hat 88,4 Megapixel; für PNG sind höchstens 87 möglich. Bitte wähle ein kleineres.'
     assert '1,234.5 MB' in PhotoError('too_large_bytes', 1234.5).sentence('en') and '1.234,5 MB' in PhotoError('too_large_bytes', 1234.5).sentence('de')
     with pytest.raises(ValueError, match="in 'fr'"):
         PhotoError('empty').sentence('fr')
@@ -386,8 +592,8 @@ def test_every_error_has_both_sentences():
 
 def test_an_error_survives_the_journey_between_processes():
     import pickle
-    error = pickle.loads(pickle.dumps(PhotoError('too_many_pixels', 88.4)))
-    assert (error.code, str(error)) == ('too_many_pixels', str(PhotoError('too_many_pixels', 88.4)))
+    error = pickle.loads(pickle.dumps(PhotoError('too_many_pixels', 88.4, 87, 'PNG')))
+    assert (error.code, str(error)) == ('too_many_pixels', str(PhotoError('too_many_pixels', 88.4, 87, 'PNG')))
 
 
 # Bombs: each file in a process of its own, forked from one that has everything loaded
@@ -469,6 +675,7 @@ def test_bad_images(shared, record_property):
         if 'too small' in wanted:
             assert not opened, name
         else:
+            if name == 'gen__no_eoi.jpg': wanted = 'accept: it lacks only its end marker'
             assert opened == wanted.startswith('accept'), (name, wanted, outcome)
 
 
