@@ -13,6 +13,7 @@ from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from secrets import token_hex
+from tempfile import TemporaryDirectory
 
 from .species import Species,SpeciesError,SpeciesList
 
@@ -258,8 +259,19 @@ def _swap(new, folder):
 def check_place(
     folder:Path, # Where a bundle is to be saved
 ):
-    "Nothing, unless something else than a bundle would be lost"
-    if not folder.exists(): return
+    "Nothing, unless a bundle cannot be saved there, or something else would be lost"
+    folder = Path(folder)
+    try:
+        if folder.exists(): _check_contents(folder)
+        folder = folder.resolve()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f'.{folder.name}.', dir=folder.parent): pass
+    except (OSError, RuntimeError) as e: # The latter for a link to itself
+        raise BundleError(f'No bundle can be saved in {folder}: {getattr(e, "strerror", e)}. Give another folder.') from e
+    insist(not folder.is_mount(), f'{folder} is the root of a disk, or mounted there, and a bundle takes the place of its folder.', 'Give a folder inside of it.')
+
+def _check_contents(folder):
+    "Nothing, if there is nothing in `folder` but a bundle"
     insist(folder.is_dir(), f'{folder.name} is a file.', 'A bundle is a folder: give another name.')
     others = sorted({path.name for path in folder.iterdir()}-set(FILES))
     some = ', '.join(others[:3]+['…']*(len(others)>3))

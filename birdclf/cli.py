@@ -8,11 +8,11 @@ __all__ = ['SERVING', 'LIBRARIES', 'VERBS', 'Refusal', 'put', 'real_name', 'visi
            'add_runs', 'compare_verb', 'add_compare', 'evaluate_verb', 'add_evaluate', 'bundle_verb', 'add_bundle',
            'check_port', 'announce', 'page_settings', 'serve_page', 'app_verb', 'check_model', 'port_number',
            'host_name', 'add_page', 'add_app', 'gathering', 'in_one_sentence', 'web_options', 'add_data',
-           'chosen_sources', 'say_plan', 'say_terms', 'search_verb', 'again_at', 'tell', 'progress', 'add_search',
-           'download_verb', 'add_download', 'status_verb', 'status_lines', 'common', 'add_status', 'cleaning',
-           'verify_verb', 'suspect_verb', 'add_cleaning', 'add_verify', 'add_suspect', 'split_verb', 'add_split',
-           'clean_verb', 'add_clean', 'import_verb', 'add_import', 'export_verb', 'add_export', 'Parser', 'make_parser',
-           'main']
+           'chosen_sources', 'say_plan', 'say_place', 'say_terms', 'search_verb', 'again_at', 'tell', 'progress',
+           'add_search', 'download_verb', 'add_download', 'status_verb', 'status_lines', 'common', 'add_status',
+           'cleaning', 'verify_verb', 'suspect_verb', 'add_cleaning', 'add_verify', 'add_suspect', 'split_verb',
+           'add_split', 'clean_verb', 'add_clean', 'import_verb', 'add_import', 'export_verb', 'add_export', 'Parser',
+           'make_parser', 'main']
 
 # %% ../nbs/60_cli.ipynb #00000002
 import errno,json,logging,os,re,socket,sys
@@ -130,6 +130,7 @@ def train_verb(args)->int:
     from birdclf.backbone import WeightsError
     from birdclf.bundle import BundleError
     from birdclf.export import make_model
+    from shlex import quote
     from birdclf.species import SpeciesError,load_species
     from birdclf.folder import PhotosError
     from birdclf.train import Recipe
@@ -138,6 +139,7 @@ def train_verb(args)->int:
     try: make_model(Path(args.photos), Path(args.bundle), species=load_species(args.species), recipe=recipe, runs=Path(args.runs), weights=args.weights)
     except (PhotosError, SpeciesError, BundleError) as e: raise Refusal(str(e), 2) from e
     except WeightsError as e: raise Refusal(str(e), 1) from e
+    put(f'Next: birdclf app --bundle {quote(args.bundle)}')
     return 0
 
 def add_train(verbs):
@@ -170,11 +172,14 @@ def compare_verb(args)->int:
     need('torch', 'train', 'Comparing')
     from birdclf.backbone import WeightsError
     from birdclf.compare import compare,listed,sides
-    from birdclf.folder import PhotosError,read_folder
+    from birdclf.folder import PhotosError,check_writable,one_by_one,read_folder,several_names
     from birdclf.species import SpeciesError,load_species
     try:
         species = load_species(args.species)
-        known, held = sides(read_folder(args.photos, species))
+        check_writable(args.runs)
+        records, warning = one_by_one(read_folder(args.photos, species))
+        known, held = sides(records)
+        for sentence in filter(None, (*several_names(args.photos, species), warning)): put(visible(sentence))
         put(f'{len(known):,} photographs to train on, {len(held):,} of other sources to judge by')
         put(listed(compare(known, held, species, args.backbones, runs=Path(args.runs), weights=args.weights)))
     except (PhotosError, SpeciesError) as e: raise Refusal(str(e), 2) from e
@@ -196,11 +201,13 @@ def evaluate_verb(args)->int:
     "Say how well a model names the photographs of a folder"
     from birdclf.bundle import BundleError
     from birdclf.classify import Classifier
-    from birdclf.folder import PhotosError
+    from birdclf.folder import PhotosError,several_names
     from birdclf.report import ReportError,check_report,evaluate_folder,name_in,save_report,show_report
     try:
         check_report(args.report)
-        report = evaluate_folder(Classifier.load(args.bundle), args.folder, progress if find_spec('tqdm') else None)
+        classifier = Classifier.load(args.bundle)
+        for sentence in several_names(args.folder, classifier.species): put(visible(sentence))
+        report = evaluate_folder(classifier, args.folder, progress if find_spec('tqdm') else None)
         save_report(args.report, report)
     except (BundleError, PhotosError, ReportError) as e: raise Refusal(str(e), 2) from e
     put('\n'.join(map(visible, show_report(report).split('\n')))+'\n')
@@ -389,7 +396,8 @@ def chosen_sources(args, ask=None)->list:
     from birdclf.sources import DEFAULT,SOURCES
     names = [name for text in args.source or [','.join(DEFAULT)] for name in text.split(',') if name]
     if odd := [name for name in names if name not in SOURCES]: raise Refusal(f"{odd[0]!r} is not a source. There are {', '.join(SOURCES)}.", 2)
-    options = dict(policy=Policy(args.allow_nc, args.allow_unknown_licence), region=Region(args.country, args.continent, args.inat_place))
+    try: options = dict(policy=Policy(args.allow_nc, args.allow_unknown_licence), region=Region(args.country, args.continent, args.inat_place))
+    except ValueError as e: raise Refusal(str(e), 2) from e
     sources = [SOURCES[name](ask, **options) for name in dict.fromkeys(names)]
     if ask:
         for source in sources:
@@ -409,9 +417,16 @@ def say_plan(args, birds):
     put('\nThey are asked in this order, each for what is still missing. Nothing has been sent.')
     say_terms(sources, birds)
 
+def say_place(sources):
+    "Print that iNaturalist is asked about the whole world, if it is"
+    for source in sources:
+        if source.name=='inat' and source.region.country and not source.region.inat_place: put(
+            f'{source.title} is asked about the whole world, because it has its own numbers for countries: give the one for {source.region.country} with --inat-place.')
+
 def say_terms(sources, birds):
     "Print what one should know before choosing these sources"
     for source in sources: put(f'{source.title} on machine learning: {source.terms}.')
+    say_place(sources)
     if any(source.labels=='words' for source in sources):
         put('\nSome of these know only words. Beware of:')
         for bird in birds:
@@ -434,6 +449,7 @@ def search_verb(args)->int:
         with gathering(args, write=True)[0] as manifest:
             sources = chosen_sources(args, Asker(manifest, web, tell=tell))
             for source in sources: put(f'{source.title} on machine learning: {source.terms}.')
+            say_place(sources)
             report = gather(manifest, birds, sources, args.want, bar=progress)
         put(f'{report.new:,} photographs nobody had seen, on {report.pages:,} pages; {report.refused:,} refused, {report.known:,} known already.')
         for name,(why,until) in report.stopped.items(): put(f'{name} stopped: {why}.{again_at(until)}')
@@ -465,10 +481,10 @@ def add_search(verbs):
     parser.add_argument('--bird', action='append', metavar='NAME', help='only this bird; may be given again')
     parser.add_argument('--plan', action='store_true', help='say what it would cost, and send nothing')
     parser.add_argument('--allow-nc', action='store_true', help='also photographs whose licence forbids making money with them')
-    parser.add_argument('--allow-unknown-licence', action='store_true', help='also photographs without a known licence; they are never exported')
+    parser.add_argument('--allow-unknown-licence', action='store_true', help='also photographs without a known licence; they are never passed on')
     parser.add_argument('--country', default='AT', metavar='CODE', help='photographed there, if possible, at GBIF (default: AT)')
-    parser.add_argument('--continent', default='EUROPE', metavar='NAME', help='or at least there (default: EUROPE)')
-    parser.add_argument('--inat-place', default='8057', metavar='N', help="the same for iNaturalist, which has its own numbers (default: 8057, Austria)")
+    parser.add_argument('--continent', metavar='NAME', help='or at least there, as GBIF writes it (default: EUROPE, if the country is there)')
+    parser.add_argument('--inat-place', metavar='N', help="the same for iNaturalist, which has its own numbers (default: 8057 for AT, the whole world for other countries)")
     add_data(parser, contact=True)
 
 # %% ../nbs/60_cli.ipynb #00000026
@@ -587,9 +603,15 @@ def split_verb(args)->int:
     "Give each kept photograph a side"
     need('scipy', 'clean', 'Splitting')
     with in_one_sentence():
-        from birdclf.split import split
-        with gathering(args, write=True)[0] as manifest: report = split(manifest, test=args.test, batch_size=args.batch_size)
-        put(f'{report}\nNext: birdclf export FOLDER')
+        from birdclf.manifest import SEALED,kept
+        from birdclf.split import check_kept,split
+        with gathering(args, write=True)[0] as manifest:
+            check_kept(manifest)
+            report = split(manifest, test=args.test, batch_size=args.batch_size)
+            sealed = sum(row.license in SEALED for row in kept(manifest, sealed=True))
+        put(report)
+        if sealed: put(f'{sealed:,} may not be passed on, because they have no licence that lets them out. They can be trained on all the same')
+        put(f'Next: birdclf export {"--for-training " if sealed else ""}FOLDER')
     return 0
 
 def add_split(verbs):
@@ -627,14 +649,19 @@ def add_clean(verbs):
 def import_verb(args)->int:
     "Take up a folder of photographs"
     with in_one_sentence():
-        from birdclf.search import gather
+        from birdclf.folder import several_names
+        from birdclf.manifest import SEALED
+        from birdclf.search import USABLE,gather
         from birdclf.sources import Folder
         from birdclf.species import load_species
         folder = Folder(args.folder, load_species(args.species))
+        for sentence in several_names(args.folder, load_species(args.species)): put(visible(sentence))
         manifest, birds = gathering(args, write=True)
         with manifest:
             report = gather(manifest, birds, [folder], None, bar=progress)
+            sealed = sum(manifest.count(source=folder.name, license=SEALED, status=USABLE).values())
         put(f'{report.new:,} photographs are in the manifest now; {report.known:,} were there already. They stay where they are.')
+        if sealed: put(f'Nothing says that {sealed:,} of them may be passed on (that takes a licence, in metadata.csv). They can be cleaned, split and trained on all the same.')
     return 0
 
 def add_import(verbs):
@@ -646,18 +673,24 @@ def add_import(verbs):
 def export_verb(args)->int:
     "Make a folder of the photographs that are kept"
     with in_one_sentence():
-        from birdclf.manifest import export_folder
+        from birdclf.manifest import SEALED,export_folder,kept
         manifest, birds = gathering(args, write=False)
         with manifest, manifest.snapshot():
-            n, there = export_folder(manifest, args.folder, birds), sum(manifest.count(status=('downloaded', 'verified')).values())
-        put(f'{n:,} photographs are in the folder {args.folder}, with their papers in metadata.csv and ATTRIBUTION.md'+(f'; {there-n:,} are left out: dropped, disputed, copies, or without a licence that lets them out.' if there>n else '.'))
+            n, there = export_folder(manifest, args.folder, birds, sealed=args.for_training), sum(manifest.count(status=('downloaded', 'verified')).values())
+            sealed = sum(row.license in SEALED for row in kept(manifest, sealed=True))
+        out = there-n-(0 if args.for_training else sealed)
+        put(f'{n:,} photographs are in the folder {args.folder}, with their papers in metadata.csv and ATTRIBUTION.md'+(f'; {out:,} are left out: dropped, disputed, or copies.' if out else '.'))
+        if sealed and args.for_training: put(f'{sealed:,} of them have no licence that lets them out: use this folder for training, and do not pass it on.')
+        elif sealed: put(f'{sealed:,} are left out because of their licence: there is none, or it does not let them out. To train on them all the same: birdclf export --for-training FOLDER')
     return 0
 
 def add_export(verbs):
     parser = add_verb(verbs, 'export', 'make a folder of the photographs that are kept, with attribution', '''
         birdclf export photographs
+        birdclf export --for-training own
         birdclf train --photos photographs''', export_verb)
     parser.add_argument('folder', metavar='FOLDER', help='new, empty, or exported before')
+    parser.add_argument('--for-training', action='store_true', help='also what may not be passed on, such as your own photographs without a licence: keep that folder to yourself')
     add_data(parser)
 
 # %% ../nbs/60_cli.ipynb #0000002c

@@ -175,6 +175,7 @@ def compare(
 )->list[Contestant]:         # The best first
     "Give each network its own learning rate, and then train it once with each seed"
     for name in backbones: get_backbone(name)
+    folds(known, 4) # What cannot be trained is refused before the work
     known, held = (shrunk(part, Path(runs)/'small', 2*recipe.train_size) for part in (known, held))
     inner, found = folds(known, 4), []
     left = tqdm(total=len(backbones)*(len(rates)+len(seeds)), desc='comparing', unit=' trainings', disable=None)

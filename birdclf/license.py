@@ -71,7 +71,7 @@ NON_COMMERCIAL = 'by-nc','by-nc-sa'
 class Policy:
     "Which licences are good enough"
     allow_nc:bool=False      # Also those that forbid making money
-    allow_unknown:bool=False # Also photographs without a known licence; they are never exported
+    allow_unknown:bool=False # Also photographs without a known licence; they are never passed on
 
     @property
     def codes(self)->tuple[str,...]:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STATUSES', 'COLUMNS', 'DECISION', 'MISSING', 'CHANGED', 'NO_MEMORY', 'MAY_BE_OVER', 'KINDS', 'PHOTOS', 'SCHEMA',
-           'OURS', 'INSERT', 'MACHINE', 'UPDATE', 'DECISIONS', 'LOG', 'SEALED', 'PASSED_ON', 'OUR_FILE', 'Row',
+           'OURS', 'INSERT', 'MACHINE', 'UPDATE', 'DECISIONS', 'LOG', 'SEALED', 'PASSED_ON', 'TITLE', 'OUR_FILE', 'Row',
            'may_be_over', 'reason_of', 'ManifestError', 'DiskFull', 'Manifest', 'now', 'Page', 'Added', 'host',
            'in_parts', 'kept', 'file_of', 'folder_name', 'export_folder']
 
@@ -561,11 +561,14 @@ def note(self:Manifest, name:str, value:str|None=None)->str:
 # %% ../nbs/02_manifest.ipynb #0000003a
 SEALED = '', 'arr', 'by-nd', 'by-nc-nd' # Licences that do not let a photograph out: none known, none given, no changes allowed
 
-def kept(manifest:Manifest)->Iterator[Row]:
+def kept(
+    manifest:Manifest,
+    sealed:bool=False, # Also those that may not be passed on
+)->Iterator[Row]:
     "The photographs that are on disk and may be passed on, without those that somebody has dropped, and one of several copies"
     for row in manifest.rows(status=('downloaded', 'verified')):
         wanted = row.decision in ('keep', 'relabel') or not row.decision and row.duplicate_group in ('', row.id)
-        if wanted and row.license not in SEALED: yield row
+        if wanted and (sealed or row.license not in SEALED): yield row
 
 def file_of(manifest:Manifest, row:Row)->Path:
     "Where the photograph lies"
@@ -578,7 +581,7 @@ def folder_name(name:str)->str:
     return f'_{name}' if device else name
 
 PASSED_ON = ('title','creator','creator_url','license','license_version','license_url','license_statement','attribution','changes',
-             'page_url','file_url','source_id','observation_id','observed_on','query','retrieved_at','sha256')
+             'page_url','file_url','source_id','observation_id','observed_on','query','retrieved_at','sha256','duplicate_group')
 
 def _line(row, species):
     "A row as `metadata.csv` has it; `source` is what must stay together when training and test are split"
@@ -599,12 +602,18 @@ def _credit(line):
     title, who = clean['title'], clean['creator']
     page, terms = (re.sub(r'[\s<>]', '', line[key]) for key in ('page_url', 'license_url'))
     version = f" {line['license_version']}" if line['license_version'] else ''
-    name = {'cc0': 'CC0', 'pdm': 'Public Domain'}.get(line['license'], f"CC {line['license'].upper()}")
-    changed = f"; {clean['changes']}" if clean['changes'] else ''
+    name = {'cc0': 'CC0', 'pdm': 'Public Domain', '': 'no licence known', 'arr': 'all rights reserved'}.get(line['license'], f"CC {line['license'].upper()}")
+    changed = (f"; {clean['changes']}" if clean['changes'] else '')+('; not to be passed on' if line['license'] in SEALED else '')
+    address = page or re.sub(r'[<>]', '', line['file_url'])
+    where = f'<{address}>, ' if address else ''
     return (f"- `{line['path']}`: {title or 'photograph'}, by {who or 'an author whom the source does not name'}, "
-            f"<{page or re.sub(r'[<>]', '', line['file_url'])}>, {name}{version} <{terms}>{changed}\n")
+            f"{where}{name}{version}{f' <{terms}>' if terms else ''}{changed}\n")
 
 # %% ../nbs/02_manifest.ipynb #0000003e
+TITLE = ('# Who took these photographs\n\nEach is under its own licence, which is named with it.\n\n',
+         '# Not for passing on\n\nThis folder was made for training. It may hold photographs that nobody has allowed to be passed on; '
+         'for a folder without them, export again without `--for-training`.\n\n')
+
 @contextmanager
 def _replacing(path):
     "A text file that takes the place of `path` when it is complete"
@@ -614,13 +623,13 @@ def _replacing(path):
 
 OUR_FILE = r'[^/\\]*[^/\\.][^/\\]*/[0-9a-f]{16}\.[a-z]{3,4}' # As `_line` names them
 
-def _papers(manifest, folder, species, gone):
+def _papers(manifest, folder, species, gone, sealed):
     "Write the two lists of what is kept; in between, take away those of the files `gone` that are not in them"
     new = set()
     with _replacing(folder/'metadata.csv') as table, _replacing(folder/'ATTRIBUTION.md') as text:
-        text.write('# Who took these photographs\n\nEach is under its own licence, which is named with it.\n\n')
+        text.write(TITLE[sealed])
         writer = None
-        for row in kept(manifest):
+        for row in kept(manifest, sealed):
             line = _line(row, species)
             writer = writer or csv.DictWriter(table, list(line))
             if not table.tell(): writer.writeheader()
@@ -645,18 +654,20 @@ def export_folder(
     manifest:Manifest,
     folder:str|Path,     # New or empty, or one that was exported before
     species:SpeciesList,
+    *,
+    sealed:bool=False,   # Also what may not be passed on: a folder for training
 )->int:                  # How many photographs are in it now
     "The kept photographs as `<German name>/*.jpg`, with `metadata.csv` and `ATTRIBUTION.md`"
     folder, listed = Path(folder), _listed(Path(folder))
-    with manifest.snapshot(): return _export(manifest, folder, species, listed)
+    with manifest.snapshot(): return _export(manifest, folder, species, listed, sealed)
 
-def _export(manifest, folder, species, listed):
-    if any(folder.resolve() in file_of(manifest, row).resolve().parents for row in kept(manifest)): raise ManifestError(
+def _export(manifest, folder, species, listed, sealed):
+    if any(folder.resolve() in file_of(manifest, row).resolve().parents for row in kept(manifest, sealed)): raise ManifestError(
         f'{folder} is where some of these photographs come from. Choose another folder.')
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _papers(manifest, folder, species, listed)
-        return sum(_copy(file_of(manifest, row), folder/_line(row, species)['path']) for row in kept(manifest))
+        _papers(manifest, folder, species, listed, sealed)
+        return sum(_copy(file_of(manifest, row), folder/_line(row, species)['path']) for row in kept(manifest, sealed))
     except OSError as e:
         if e.errno==errno.ENOSPC: raise DiskFull(f'The disk with {folder} is full. Make room, and export again.') from e
         raise ManifestError(f'{e.filename} cannot be exported: {e.strerror}. Run `birdclf status` to see what should be there.') from e

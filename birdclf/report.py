@@ -19,6 +19,7 @@ from dataclasses import dataclass,replace
 from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 
@@ -427,8 +428,13 @@ def _beginning(path):
 def check_report(path:str|Path):
     "Nothing, if a report may be written to `path`"
     path = Path(path)
+    try: _check_place(path)
+    except OSError as e: raise ReportError(f'The report cannot be written to {path}: {e.strerror}. Give another name.') from e
+
+def _check_place(path):
     if path.is_dir(): raise ReportError(f'{path} is a folder. Give the report a name in it, such as {path/"report.html"}.')
     if not path.parent.is_dir(): raise ReportError(f'There is no folder {path.parent} for the report. Make it, or give another name.')
+    with NamedTemporaryFile(prefix='.', suffix='.html', dir=path.parent): pass
     if not path.exists(): return
     try: ours = path.is_file() and MARK.encode() in _beginning(path)
     except OSError as e: raise ReportError(f'{path} is there, and cannot be read: {e.strerror}. Give another name.') from e

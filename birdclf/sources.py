@@ -458,7 +458,7 @@ class Folder(Source):
         self.rows = read_metadata(self.folder)
         top = self.folder/'species' if (self.folder/'species').is_dir() else self.folder
         for path in sorted(top.iterdir()):
-            if path.is_dir() and not path.name.startswith('.') and path.name not in ('other_birds', 'not_bird'): self.by_bird[birds.find(path.name).scientific] = path
+            if path.is_dir() and not path.name.startswith('.') and path.name not in ('other_birds', 'not_bird'): self.by_bird.setdefault(birds.find(path.name).scientific, []).append(path)
         if not self.by_bird: raise SpeciesError(f'{folder} holds no folders. Make one for each bird, and put the photographs into them.')
 
     def queries(self, bird): return [bird.scientific] if bird.scientific in self.by_bird else []
@@ -471,7 +471,7 @@ class Folder(Source):
 
     def files(self, bird)->list[str]:
         "The names of the files there are for `bird`"
-        found = self.by_bird[bird.scientific].rglob('*') if bird.scientific in self.by_bird else ()
+        found = (path for top in self.by_bird.get(bird.scientific, ()) for path in top.rglob('*'))
         return sorted(path.relative_to(self.folder).as_posix() for path in found if path.is_file() and not path.name.startswith('.'))
 
     def scope(self, species):

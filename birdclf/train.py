@@ -6,7 +6,7 @@
 __all__ = ['PART', 'Recipe', 'views', 'device', 'run', 'Seen', 'save_array', 'fingerprint', 'look_at', 'Prior', 'prior', 'Head',
            'fit_head', 'BalancedDL', 'look_shares', 'load_picture', 'block', 'workers', 'loaders', 'shrunk', 'Bfloat16',
            'StillNorm', 'NoValidation', 'Checkpoint', 'SharedDL', 'shared', 'blended', 'ready', 'train', 'predict',
-           'folds', 'answers_of', 'cross_validate']
+           'check_sources', 'folds', 'answers_of', 'cross_validate']
 
 # %% ../nbs/41_train.ipynb #00000002
 import csv,json,os,sys,warnings
@@ -300,7 +300,7 @@ def shrunk(
     found, folder = [], Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for record in tqdm(records, 'making small copies', unit=' photos', disable=None):
-        path = folder/f'small-{_code_of(_rows_of([record]), side)}.jpg'
+        path = folder/f'small-{_code_of(_rows_of([record]), record.ties[:1], side)}.jpg'
         if not path.exists():
             try: image = open_photo(record.path, max_side=4*side, min_side=side).image
             except PhotoError: continue
@@ -459,6 +459,19 @@ def predict(
     return np.concatenate(found)
 
 # %% ../nbs/41_train.ipynb #00000034
+def check_sources(records:list[Record]):
+    "Nothing, if a network can be trained on `records` and judged by leaving some of them out; otherwise a `PhotosError`"
+    groups = {}
+    for r in records: groups.setdefault(r.species, set()).add(r.group)
+    strangers = {label: groups.pop(label) for label in (OTHER_BIRD, NOT_BIRD) if label in groups}
+    n, good = sum(r.species in groups for r in records), sum(len(found)>1 for found in groups.values())
+    if not n: raise PhotosError('There is no photograph of one of the species, so there is nothing to learn.')
+    if len(groups)<2: raise PhotosError(f'All {n:,} photographs of the species are of one, {min(groups)}: there is nothing to tell it from. Add photographs of a second species.')
+    if good<2: raise PhotosError(f'Of {len(groups)} species {good or "none"} has photographs from two sources, and it takes two such species: one source is left out to judge by, and others are there to learn from. '
+                                 'Add photographs. If metadata.csv names the source and you can do without it, take that column away: then each photograph counts as a source of its own.')
+    for label,found in strangers.items():
+        if len(found)<2: raise PhotosError(f'All photographs in {min(found).partition("/")[0]}/ are of one kind, {min(found).partition("/")[2]!r}, and it takes two: one is left out to judge by. Add a folder of another kind, or take this one away.')
+
 def folds(
     records:list[Record],
     n:int=5,       # Number of parts
@@ -466,14 +479,13 @@ def folds(
 )->np.ndarray:     # int, one per record: the part in which it is judged
     "Cut `records` into `n` parts between groups, each part with its share of every label"
     from sklearn.model_selection import StratifiedGroupKFold
+    check_sources(records)
     parts = np.zeros(len(records), int)
     sides = np.array([r.species if r.species in (OTHER_BIRD, NOT_BIRD) else '' for r in records])
     names, groups = np.array([r.species for r in records]), np.array([r.group for r in records])
     for side in np.unique(sides):
         here = np.flatnonzero(sides==side)
         splits = min(n, len(np.unique(groups[here])), np.unique(names[here], return_counts=True)[1].max())
-        if splits<2: raise PhotosError(f'All {len(here)} photographs of {side or "the species"} are of one group, {groups[here][0]!r}, or each of another species. '
-                                       'Cross-validation needs two of each: add photographs, from a second source or of another kind.')
         with warnings.catch_warnings(action='ignore'):  # "only 3 members": we know, and its recall says so
             cuts = list(StratifiedGroupKFold(splits, shuffle=True, random_state=seed).split(here, names[here], groups[here]))
         for part,(_,judged) in enumerate(cuts): parts[here[judged]] = part
