@@ -78,7 +78,7 @@ def main(folder, seconds):
     asked, called, folder, told = set(), set(), Path(folder), json.load(sys.stdin)
     shut_in(asked, called)
     running = {name: start(name, command, folder) for name, command in (told['lasting'] | told['brief']).items()}
-    end = time.monotonic()+300
+    end = time.monotonic()+900
     for name in told['brief']: running[name].wait(end-time.monotonic())
     time.sleep(seconds)
     left = {name: sorted(path.relative_to(folder/name/'home').as_posix() for path in (folder/name/'home').rglob('*') if path.is_file()) for name in running}

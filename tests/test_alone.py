@@ -87,7 +87,7 @@ def found(tmp_path_factory):
     told = dict(lasting=dict(library=python(LIBRARY), app=[BIRDCLF, 'app', '--port', '8866'], workshop=python(WORKSHOP)),
                 brief=dict(visitor=python(VISITOR), talker=python(TALKER)))
     done = subprocess.run([*SHUT, sys.executable, str(Path(__file__).with_name('alone.py')), str(tmp_path_factory.mktemp('alone')), '60'],
-                          input=json.dumps(told), capture_output=True, text=True, encoding='utf-8', timeout=600)
+                          input=json.dumps(told), capture_output=True, text=True, encoding='utf-8', timeout=1200)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

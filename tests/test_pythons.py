@@ -1,6 +1,6 @@
 """What serves, with each Python from 3.11 to 3.13 that this machine really has, installed with README's lines for those without make.
 
-The first time pip fetches what is not in its cache and writes 350 MB for each Python, which takes half a minute of two
+The first time pip fetches what is not in its cache and writes 420 MB for each Python, which takes half a minute of two
 processors that have nothing else to do; afterwards the environments lie in `_build/pythons`, as long as the files that
 they are made of stay the same.
 """
