@@ -7,9 +7,9 @@ __all__ = ['PAGE', 'ORDERS', 'STATES', 'COFFEE', 'RECENT', 'LARGE', 'JS_TOOLS', 
            'JS_SWEEP', 'JS_TURN', 'JS_TILES', 'JS_TILE', 'JS_MARK', 'JS_FOCUS', 'JS_SELECT', 'JS_ACT', 'JS_GROUP',
            'JS_MOUSE', 'JS_TABLE', 'JS_KEYS', 'JS_PANEL', 'JS_ZOOM', 'JS_FACTS', 'JS_WALK', 'JS_RELABEL', 'JS_OFFER',
            'JS_HELP', 'JS_WHO', 'JS_FRAME', 'JS_FOOT', 'JS_NEWS', 'JS_NOTE', 'JS_FILTERS', 'JS_RENEW', 'JS_RENDER',
-           'CSS_PAGE', 'CSS_HEAD', 'CSS_TILES', 'CSS_MARKS', 'CSS_PANELS', 'CSS_PHONE', 'Item', 'item_of', 'Said',
-           'CleaningError', 'person', 'whoever', 'Review', 'Progress', 'pace', 'jpeg', 'thumbnail', 'licence', 'link',
-           'papers', 'Desk', 'sentence', 'CleaningPage', 'page']
+           'CSS_PAGE', 'CSS_HEAD', 'CSS_TILES', 'CSS_MARKS', 'CSS_PANELS', 'CSS_CONTRAST', 'CSS_PHONE', 'Item',
+           'item_of', 'Said', 'CleaningError', 'person', 'whoever', 'Review', 'Progress', 'pace', 'jpeg', 'thumbnail',
+           'licence', 'link', 'papers', 'Desk', 'sentence', 'CleaningPage', 'page']
 
 # %% ../nbs/22_clean.ipynb #00000003
 import os
@@ -498,7 +498,8 @@ def _zoom(self:Desk, message, pictures):
 @patch
 def _search(self:Desk, message, pictures):
     birds = self.review.search(message['text'], message.get('hint', ''))
-    return dict(birds=[bird.to_dict() for bird in birds[:8]])
+    called = [bird for bird in birds if any(_rank(key, _names(bird))==0 for key in spellings(message['text']))]
+    return dict(birds=[bird.to_dict() for bird in birds[:8]], certain=len(called)==1 or not message['text'].strip())
 
 # %% ../nbs/22_clean.ipynb #0000004a
 #| code-fold: true
@@ -1028,13 +1029,13 @@ function relabel(page, ids) {
   list.id = id
   list.setAttribute('role', 'listbox')
   press('button', 'Cancel', card, () => close(page), 'Esc')
-  const offer = {page, ids, input, list, id, birds: [], at: 0, asked: 0, hint: page.photos.get(ids[0]).reasons.join('; ')}
+  const offer = {page, ids, input, list, id, birds: [], at: -1, asked: 0, hint: page.photos.get(ids[0]).reasons.join('; ')}
   let ready = search(offer)
   input.oninput = () => { ready = search(offer) }
   input.onkeydown = async event => {
     const by = {ArrowDown: 1, ArrowUp: -1}[event.key]
     if (by) { event.preventDefault(); offer.at = Math.min(offer.birds.length - 1, Math.max(0, offer.at + by)); show_offer(offer) }
-    if (event.key === 'Enter') { event.preventDefault(); await ready; choose(offer, offer.at) }
+    if (event.key === 'Enter') { event.preventDefault(); await ready; offer.at < 0 ? unnamed(offer) : choose(offer, offer.at) }
   }
   input.focus()
 }
@@ -1047,7 +1048,7 @@ async function search(offer) {
   const number = ++offer.asked, {page, input, hint} = offer
   const reply = await ask(page, {kind: 'search', text: input.value, hint}).catch(() => null)
   if (!reply || number !== offer.asked) return
-  Object.assign(offer, {birds: reply.birds, at: 0})
+  Object.assign(offer, {birds: reply.birds, at: reply.certain && reply.birds.length ? 0 : -1})
   show_offer(offer)
 }
 function show_offer({page, ids, input, list, id, birds, at}) {
@@ -1060,8 +1061,12 @@ function show_offer({page, ids, input, list, id, birds, at}) {
     return item
   }))
   if (!birds.length && input.value) write('li', 'none', 'No bird in this list is called that. If it is none of ours, drop it.', list)
-  input.setAttribute('aria-activedescendant', birds.length ? `${id}-${at}` : '')
+  input.setAttribute('aria-activedescendant', at >= 0 ? `${id}-${at}` : '')
   list.querySelector('[aria-selected=true]')?.scrollIntoView({block: 'nearest'})
+}
+function unnamed({page, input, birds}) {
+  const way = birds.length ? 'Go to one of these with the arrows, or click on it.' : 'Try another name, or drop the photograph.'
+  if (input.value.trim()) note(page, `No bird in this list is called "${input.value.trim()}". ${way}`)
 }
 function choose({page, ids, birds}, place) {
   if (!birds[place]) return
@@ -1100,6 +1105,7 @@ function who(page) {
   Object.assign(input, {type: 'text', value: page.status.by, maxLength: 40, autocomplete: 'off'})
   input.setAttribute('aria-label', 'Your name')
   const fault = make('p', 'fault', card), buttons = make('div', 'buttons', card)
+  fault.setAttribute('role', 'alert')
   press('button first', 'That is me', buttons).type = 'submit'
   press('button', 'Cancel', buttons, () => close(page), 'Esc')
   card.onsubmit = async event => {
@@ -1283,7 +1289,7 @@ CSS_PAGE = """
   --paper: #fbfaf6; --card: #ffffff; --ink: #20302b; --soft: #56655f; --line: #d9ddd3; --wash: #eaf1ea;
   --leaf: #2c6a4c; --leaf-ink: #ffffff; --warn: #8a3b12; --warn-wash: #fbeee4; --sky: #2a5b8a;
   color-scheme: light dark; color: var(--ink); background: var(--paper); container-type: inline-size;
-  position: relative; box-sizing: border-box; display: flex; flex-direction: column; height: 46rem; overflow: hidden; overflow-wrap: anywhere;
+  position: relative; box-sizing: border-box; display: flex; flex-direction: column; height: 46rem; overflow: hidden; overflow-wrap: break-word;
   border: 1px solid var(--line); border-radius: 14px; font: 1rem/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
 }
 @media (prefers-color-scheme: dark) {
@@ -1296,7 +1302,8 @@ CSS_PAGE = """
 .cl-page *, .cl-page *::before { box-sizing: border-box; }
 .cl-page :where(h1, h2, p, ul, dl, dt, dd, figure) { margin: 0; padding: 0; }
 .cl-page :where(ul) { list-style: none; }
-.cl-page [hidden], .cl-page :where(p, span:not(.cl-part)):empty { display: none; }
+.cl-page [hidden], .cl-page :where(p, span:not(.cl-part)):empty:not([role]) { display: none; }
+.cl-page [role]:where(p):empty { position: absolute; padding: 0; border: 0; box-shadow: none; }
 .cl-page :where(h1, h2) { font: 600 1.5rem/1.15 "Iowan Old Style", Palatino, "Palatino Linotype", "Book Antiqua", Georgia, serif; }
 .cl-page :where(button, select, input) { font: inherit; color: inherit; }
 .cl-page :where(button, select, input, a):focus-visible { outline: 3px solid var(--leaf); outline-offset: 2px; }
@@ -1398,19 +1405,32 @@ CSS_PANELS = """
 [data-decision=relabel] .cl-said { color: var(--sky); }
 .cl-why { padding: .75rem 1rem; border-radius: 12px; background: var(--warn-wash); color: var(--warn); }
 .cl-papers, .cl-keys { display: grid; gap: .25rem; font-size: .9375rem; }
-.cl-pair { display: grid; grid-template-columns: 5rem 1fr; gap: .5rem; }
-.cl-pair dt { color: var(--soft); }
+.cl-pair { display: flex; flex-wrap: wrap; gap: 0 .5rem; }
+.cl-pair dt { flex: 0 0 5rem; color: var(--soft); }
+.cl-pair dd { flex: 1 1 8rem; min-width: 0; }
 .cl-pair a { color: var(--leaf); }
 .cl-relabel.cl-panel, .cl-help, .cl-who { display: grid; place-items: start center; padding: 1.25rem; overflow-y: auto; background: color-mix(in srgb, var(--paper) 82%, transparent); }
 .cl-card { width: min(100%, 30rem); margin-top: min(4rem, 6%); display: grid; gap: .75rem; padding: 1.25rem; border: 1px solid var(--line); border-radius: 18px; background: var(--card); box-shadow: 0 12px 40px rgb(0 0 0 / .18); }
-.cl-keys .cl-pair { grid-template-columns: 9rem 1fr; }
-.cl-keys dt { color: var(--ink); font-weight: 600; }
+.cl-keys .cl-pair dt { flex-basis: 9rem; color: var(--ink); font-weight: 600; }
 .cl-page .cl-search { width: 100%; background: var(--paper); }
 .cl-found { max-height: 19rem; overflow-y: auto; }
 .cl-option { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 .75rem; min-height: 44px; padding: .5rem .75rem; border-radius: 10px; cursor: pointer; }
 .cl-option span, .cl-none { color: var(--soft); font-size: .9375rem; }
 .cl-option[aria-selected=true] { background: var(--wash); box-shadow: inset 3px 0 0 var(--leaf); }
 .cl-card .cl-fault { color: var(--warn); }
+"""
+
+# %% ../nbs/22_clean.ipynb #5e0c1a0a
+#| code-fold: true
+CSS_CONTRAST = """
+@media (forced-colors: active) {
+  .cl-track { height: 8px; border: 1px solid CanvasText; }
+  .cl-part { forced-color-adjust: none; background: Highlight; }
+  .cl-tile.cl-focus, .cl-option[aria-selected=true] { outline: 3px solid Highlight; outline-offset: -3px; }
+  .cl-page [data-decision=keep] > .cl-deeds .cl-keep, .cl-page [data-decision=drop] > .cl-deeds .cl-drop,
+  .cl-page [data-decision=relabel] > .cl-deeds .cl-relabel { forced-color-adjust: none; background: Highlight; color: HighlightText; }
+  .cl-note { border: 1px solid CanvasText; }
+}
 """
 
 # %% ../nbs/22_clean.ipynb #0000008b
@@ -1428,13 +1448,13 @@ CSS_PHONE = """
   .cl-page .cl-filter select { flex: 1; max-width: none; }
   .cl-filter:not(.cl-check) span { flex: 0 0 3.5rem; }
   .cl-scroller { padding: .75rem; }
-  .cl-row { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .625rem; }
+  .cl-row { grid-template-columns: repeat(auto-fill, minmax(min(100%, max(8.25rem, 34%)), 1fr)); gap: .625rem; }
   .cl-foot { gap: .5rem; padding: .5rem .75rem; }
-  .cl-foot .cl-buttons { flex: 1 1 100%; flex-wrap: nowrap; gap: .375rem; }
+  .cl-foot .cl-buttons { flex: 1 1 100%; gap: .375rem; }
   .cl-page .cl-foot .cl-button { flex: 1 1 auto; padding: 0 .375rem; }
   .cl-page .cl-foot .cl-button { min-width: 44px; }
   .cl-foot .cl-where { min-width: 0; flex: 0 1 auto; font-size: .875rem; }
-  .cl-page .cl-foot .cl-first { flex: 1 1 0; min-width: 0; white-space: normal; line-height: 1.1; font-size: .875rem; }
+  .cl-page .cl-foot .cl-first { flex: 1 1 0; min-width: min-content; white-space: normal; line-height: 1.1; font-size: .875rem; }
   .cl-page .cl-foot :is(.cl-undo, .cl-redo, .cl-way) { flex: 0 0 auto; min-width: 44px; }
   .cl-page :is(.cl-undo, .cl-redo) { font-size: 0; }
   .cl-undo::before { content: "↶"; font-size: 1.25rem; }
@@ -1461,7 +1481,7 @@ class CleaningPage(anywidget.AnyWidget):
     _esm = ''.join([JS_TOOLS, JS_TALK, JS_DECIDE, JS_UNDO, JS_PAGES, JS_SWEEP, JS_TURN, JS_TILES, JS_TILE, JS_MARK, JS_FOCUS, JS_SELECT,
                     JS_ACT, JS_GROUP, JS_MOUSE, JS_TABLE, JS_KEYS, JS_PANEL, JS_ZOOM, JS_FACTS, JS_WALK, JS_RELABEL, JS_OFFER, JS_HELP, JS_WHO,
                     JS_FRAME, JS_FOOT, JS_NEWS, JS_NOTE, JS_FILTERS, JS_RENEW, JS_RENDER])
-    _css = ''.join([CSS_PAGE, CSS_HEAD, CSS_TILES, CSS_MARKS, CSS_PANELS, CSS_PHONE])
+    _css = ''.join([CSS_PAGE, CSS_HEAD, CSS_TILES, CSS_MARKS, CSS_PANELS, CSS_CONTRAST, CSS_PHONE])
 
     def __init__(self, desk:Desk):
         super().__init__()

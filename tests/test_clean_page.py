@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from test_page import asleep, browser, served  # noqa: F401 (a fixture)
+from PIL import Image
+from test_page import BREAKS, asleep, browser, served  # noqa: F401 (a fixture)
 
 from birdclf.clean import PAGE, CleaningPage
 from birdclf.manifest import Manifest, Row
@@ -213,7 +214,7 @@ def test_marks_are_on_disk_and_there_after_a_reload(visit, rows, kept):
 
 
 def test_relabel(guest, rows, data):
-    "The first offer is what the machine suspects; otherwise a few letters of any name do"
+    "The first offer is what the machine suspects; otherwise a few letters of any name do, and an arrow"
     guest.press('ArrowRight', 'ArrowRight', 'r')
     guest.page.wait_for_selector('.cl-option')
     assert guest.page.inner_text('.cl-option[aria-selected=true] b') == 'Great Tit'
@@ -223,7 +224,7 @@ def test_relabel(guest, rows, data):
     guest.press('r')
     guest.page.keyboard.type('ringel')
     guest.page.wait_for_selector('text=Ringeltaube')
-    guest.press('Enter')
+    guest.press('ArrowDown', 'Enter')
     guest.settled()
     assert guest.tiles()[3] == ['Mallard', f"is {BIRDS.find('Ringeltaube').english}"]
     guest.press('r')
@@ -241,7 +242,7 @@ def test_the_arrows_choose_in_the_search(guest):
     guest.page.wait_for_function('''document.querySelectorAll('.cl-option').length > 2
         && [...document.querySelectorAll('.cl-option')].every(option => option.textContent.includes('meise'))''')
     names = guest.page.locator('.cl-option b').all_inner_texts()
-    guest.press('ArrowDown', 'ArrowDown', 'ArrowUp', 'Enter')
+    guest.press('ArrowDown', 'ArrowDown', 'ArrowDown', 'ArrowUp', 'Enter')
     guest.wait(f'is {names[1]}')
     guest.settled()
     guest.press('r')
@@ -249,6 +250,79 @@ def test_the_arrows_choose_in_the_search(guest):
     guest.wait('No bird in this list is called that')
     guest.press('Enter', 'Escape')
     assert guest.tiles()[1][1] == ''
+
+
+@pytest.mark.parametrize('typed', ['Rotkelchen', 'Archaeopteryx', 'meise', 'great tits'])
+def test_an_unknown_bird_is_no_bird(guest, typed):
+    "Enter takes a whole name or what was walked to, and never the nearest spelling"
+    guest.press('r')
+    guest.page.keyboard.type(typed)
+    guest.press('Enter')
+    guest.wait(f'No bird in this list is called "{typed}".')
+    assert guest.page.query_selector('.cl-relabel .cl-search') and not guest.page.query_selector('.cl-option[aria-selected=true]')
+    guest.press('Escape')
+    assert guest.marks()[:2] == ['', '']
+
+
+@pytest.mark.parametrize('typed', ['great tit', 'KOHLMEISE', 'Parus major'])
+def test_a_whole_name_is_taken(guest, typed):
+    guest.press('r')
+    guest.page.keyboard.type(typed)
+    guest.press('Enter')
+    guest.wait('is Great Tit')
+    guest.settled()
+    assert guest.marks()[:2] == ['relabel', '']
+
+
+def test_an_offer_is_taken_by_a_click(guest):
+    guest.press('r')
+    guest.page.keyboard.type('kohlm')
+    guest.page.click('.cl-option:has-text("Kohlmeise")')
+    guest.wait('is Great Tit')
+    guest.settled()
+
+
+def test_the_lines_that_are_read_aloud_are_there_before_they_speak(guest):
+    def spoken():
+        nodes = guest.context.new_cdp_session(guest.page).send('Accessibility.getFullAXTree')['nodes']
+        return sorted(n['role']['value'] for n in nodes if not n['ignored'] and n['role']['value'] in ('status', 'alert'))
+    guest.page.wait_for_function("!document.querySelector('.cl-note').textContent")
+    assert spoken() == ['alert', 'status'] and not guest.page.is_visible('.cl-note') and not guest.page.is_visible('.cl-alarm')
+
+
+def test_without_colours(guest):
+    "Windows' high contrast: how far we are, which photograph is in focus, and what was decided"
+    guest.press('k')
+    guest.settled()
+    guest.page.emulate_media(forced_colors='active')
+    try:
+        guest.page.evaluate("document.querySelector('.cl-part').style.width = '50%'")
+        guest.page.wait_for_timeout(400)
+        bar = Image.open(BytesIO(guest.page.locator('.cl-track').screenshot())).convert('L')
+        full, empty = (bar.getpixel((round(at*bar.width), bar.height//2)) for at in (.25, .75))
+        assert abs(full-empty) > 60
+        styles = guest.page.evaluate("""['.cl-focus', '.cl-tile:not(.cl-focus)', '.cl-tile .cl-keep', '.cl-tile:not([data-decision=keep]) .cl-keep']
+            .map(name => getComputedStyle(document.querySelector(name))).map(style => [style.outlineStyle, style.backgroundColor])""")
+        assert styles[0][0] == 'solid' and styles[1][0] == 'none' and styles[2][1] != styles[3][1]
+    finally: guest.page.emulate_media(forced_colors='none')
+
+
+@pytest.mark.parametrize('width', [390, 1280])
+@pytest.mark.parametrize('size', [100, 200])
+def test_no_word_is_broken(guest, width, size):
+    "In the grid, in one large picture, in the search"
+    before = guest.page.viewport_size
+    guest.page.set_viewport_size(dict(width=width, height=850))
+    guest.page.evaluate("size => { document.documentElement.style.fontSize = size + '%' }", size)
+    try:
+        for keys in ('', 'r', '?', 'z'):
+            if keys: guest.press(keys)
+            guest.page.wait_for_timeout(300)
+            assert not [word for word in guest.page.evaluate(BREAKS) if word not in HTML], keys
+            if keys: guest.press('Escape')
+    finally:
+        guest.page.evaluate("document.documentElement.style.fontSize = ''")
+        guest.page.set_viewport_size(before)
 
 
 def test_ranges(guest, rows, kept):
@@ -349,7 +423,7 @@ def test_zoom(guest, rows, kept):
     guest.press('u')
     guest.page.wait_for_function("document.querySelector('.cl-said')?.textContent === 'Undecided'")
     guest.press('r')
-    guest.page.keyboard.type('kohlm')
+    guest.page.keyboard.type('kohlmeise')
     guest.page.wait_for_selector('text=Kohlmeise')
     guest.press('Enter')
     guest.page.wait_for_function("document.querySelector('.cl-said')?.textContent === 'You: is Great Tit'")
