@@ -1063,7 +1063,7 @@ def test_connections_to_one_host(tmp_path, monkeypatch):
     monkeypatch.setattr(downloading, 'HOSTS', {'127.0.0.2': HostLimits(1), '127.0.0.3': HostLimits(2)})
     with Replay([], addresses=tuple(addresses), latency=.03) as world:
         manifest_of(tmp_path, [clean_url(world, n, address) for n in range(16) for address in addresses])
-        report, rows = fetched(tmp_path, silence=20)
+        report, rows = fetched(tmp_path, silence=PATIENCE, seconds=PATIENCE)
         most = {address: world.connections(address) for address in addresses}
     assert report.photographs == 256 and (most['127.0.0.2'], most['127.0.0.3']) == (1, 2)
     assert max(most.values()) == 4 and len(set(visited(world))) == 16 and len(world.log) == 256
