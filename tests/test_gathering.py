@@ -402,7 +402,7 @@ def met(tmp_path_factory):
     addresses = {name: f'127.0.0.{n+2}' for n, name in enumerate(EXPECTED)}
     with Replay([], addresses=('127.0.0.1', *addresses.values())) as replay:
         manifest_of(folder, [replay.manner_url(name, address) for name, address in addresses.items()])
-        report, rows = fetched(folder, seconds=4*load(), tries=2)
+        report, rows = fetched(folder, seconds=min(60, 4*load()), tries=2)
         visits = {name: [visit for visit in replay.log if visit.address == address] for name, address in addresses.items()}
     return dict(zip(EXPECTED, rows, strict=True)), visits, folder, report
 
