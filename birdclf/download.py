@@ -398,7 +398,8 @@ def _adopt_some(manifest, files):
     for row,path in files.values():
         data = path.read_bytes()
         try: rows.append(looked_at(row, path, sha256(data).hexdigest(), len(data), now(path.stat().st_mtime)))
-        except PhotoError: path.unlink()
+        except PhotoError as e:
+            if not may_be_over(reason_of(e)): path.unlink()
     manifest.update(rows)
     return len(rows)
 

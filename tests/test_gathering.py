@@ -33,7 +33,7 @@ import birdclf.download as downloading
 from birdclf.download import Downloader, HostLimits, careful_web, download
 from birdclf.folder import PhotosError, read_folder
 from birdclf.manifest import COLUMNS, DECISION, INSERT, OURS, SCHEMA, STATUSES, Manifest, ManifestError, Row, export_folder
-from birdclf.photo import open_photo
+from birdclf.photo import PhotoError, open_photo
 from birdclf.replay import MANNERS, Replay, catalogue, plain
 from birdclf.species import SpeciesList, load_species
 from birdclf.testing import PATIENCE, load, paint_folder
@@ -567,6 +567,47 @@ def test_what_cannot_get_better_is_not_reopened(tmp_path, plain_world):
     names = ['missing', 'gone', 'html', 'loop', 'to-file', 'broken']
     report, rows = fetched(manifest_of(tmp_path, [plain_world.manner_url(name) for name in names]), tries=1)
     with Manifest(tmp_path, write=True) as manifest: assert manifest.reopen('failed') == 1 and [row.file_url for row in manifest.rows(status='found')] == [plain_world.manner_url('broken')]
+
+
+@pytest.mark.parametrize('error, reason', [(KeyError('a library on a bad day'), 'unexpected: KeyError'), (PhotoError('too_slow', 'JPEG'), 'too large: it takes too much memory')])
+def test_what_is_no_photographs_fault_is_tried_again_and_told(tmp_path, plain_world, monkeypatch, error, reason):
+    "A decoder has a bad day: for one look, then until it is over"
+    if isinstance(error, PhotoError): error.__cause__ = MemoryError()
+    days, look = [], downloading.open_photo
+
+    def bad(*args, **options):
+        if days: raise days.pop()
+        return look(*args, **options)
+    monkeypatch.setattr(downloading, 'open_photo', bad)
+    days[:] = [error]
+    report, (row,) = fetched(manifest_of(tmp_path/'once', [clean_url(plain_world, 0)]))
+    assert (row.status, report.photographs, report.told) == ('downloaded', 1, 0) and not (tmp_path/'once'/'errors.log').exists()
+    days[:] = [error]*3
+    report, (row,) = fetched(manifest_of(tmp_path/'data', [clean_url(plain_world, 0)]))
+    assert (row.status, row.reason, days) == ('failed', reason, []) and str(report).endswith('; the story of 1 of them is in errors.log, beside the manifest')
+    story = (tmp_path/'data'/'errors.log').read_text(encoding='utf-8')
+    assert story.count(reason) == 1 and row.id in story and 'Traceback' in story and type(error).__name__ in story
+    assert '1 of those failed perhaps through no fault of their own: `birdclf download --retry`' in birdclf('status', '--data', tmp_path/'data')[1]
+    with Manifest(tmp_path/'data', write=True) as manifest: assert manifest.reopen('failed') == 1
+    assert fetched(tmp_path/'data')[1][0].status == 'downloaded'
+
+
+def test_a_whole_file_is_not_thrown_away_for_want_of_memory(tmp_path, plain_world, monkeypatch):
+    "Shot after a file got its name; the next run has no memory to look at it, and nobody is at the other end any more"
+    folder = manifest_of(tmp_path, [clean_url(plain_world, 0)])
+    report, (row,) = fetched(folder)
+    with Manifest(folder, write=True) as manifest: manifest.update([photo_row('http://127.0.0.11:9/gone.jpg', 0)])
+    look = downloading.open_photo
+
+    def bad(*args, **options):
+        error = PhotoError('too_slow', 'JPEG')
+        error.__cause__ = MemoryError()
+        raise error
+    monkeypatch.setattr(downloading, 'open_photo', bad)
+    assert fetched(folder, tries=1)[1][0].status == 'failed' and (folder/row.path).is_file()
+    monkeypatch.setattr(downloading, 'open_photo', look)
+    with Manifest(folder, write=True) as manifest: assert manifest.reopen('failed') == 1
+    assert fetched(folder)[1][0].status == 'downloaded'
 
 
 def test_a_certificate_that_nobody_vouches_for(tmp_path):
