@@ -460,6 +460,7 @@ function later(page, seconds, act) {       // unless an answer or another photo 
   setTimeout(() => { if (seq === page.seq && page.phase === 'looking') { act(); show(page) } }, seconds * 1000)
 }
 function tell(page, message, buffers = []) {
+  if (message.kind === 'photo') page.sent = page.seq
   for (const {byteLength} of buffers) later(page, 30 + byteLength / 50e3, () => { page.lost = true })
   try { page.model.send({...message, seq: page.seq}, undefined, buffers) }
   catch { page.lost = true; show(page) }
@@ -468,11 +469,19 @@ function tell(page, message, buffers = []) {
 
 # %% ../nbs/52_app.ipynb #f7e44b8c
 JS_WATCH = r"""
-function watch(page) {                     // what breaks while a photo is on its way takes it along
+function watch(page) {                     // what breaks while a photo is on its way may take it along
   const changed = page.model.widget_manager?.kernel?.connectionStatusChanged
-  const broken = (_, status) => { if (status !== 'connected') later(page, 5, () => settle(page, {verdict: 'cut'})) }
-  changed?.connect(broken)
-  return () => changed?.disconnect(broken)
+  const ask = (_, status) => {
+    if (page.phase !== 'looking' || page.sent !== page.seq) return
+    if (status !== 'connected') page.broken = page.seq
+    else if (page.broken === page.seq) {
+      page.heard = false
+      tell(page, {kind: 'hello'})
+      later(page, 8, () => { page.lost = !page.heard })
+    }
+  }
+  changed?.connect(ask)
+  return () => changed?.disconnect(ask)
 }
 """
 
@@ -481,7 +490,7 @@ JS_HEAR = r"""
 async function hear(page, message, buffers) {
   if (message.seq !== page.seq || page.phase !== 'looking') return       // about an earlier photo
   page.heard = true; page.lost = false
-  if (message.kind === 'here') return show(page)
+  if (message.kind === 'here') return page.broken === page.seq ? settle(page, {verdict: 'cut'}) : show(page)
   const bitmap = buffers.length ? await decode(new Blob(buffers)) : null
   if (message.seq !== page.seq) return
   if (bitmap) { preview(page, bitmap); bitmap.close() }

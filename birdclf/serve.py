@@ -173,7 +173,8 @@ def settings(
     sockets:bool, # Is its path short enough for them?
 )->Config:
     "What the visitors' Pythons are told"
-    return Config(KernelManager=dict(transport='ipc' if sockets else 'tcp'), Voila=dict(connection_dir_root=str(folder)),
+    way = dict(transport='ipc') if sockets else dict(transport='tcp', transport_encryption='auto')
+    return Config(KernelManager=way, Voila=dict(connection_dir_root=str(folder)),
                   VoilaConfiguration=dict(multi_kernel_manager_class=Visits, kernel_spec_manager_class=ThisPython))
 
 def write_page(folder:Path, module:str)->Path:

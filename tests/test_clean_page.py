@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 from PIL import Image
-from test_page import BREAKS, asleep, browser, served  # noqa: F401 (a fixture)
+from test_page import BREAKS, asleep, browser, pythons, served  # noqa: F401 (a fixture)
 
 from birdclf.clean import PAGE, CleaningPage
 from birdclf.manifest import Manifest, Row
@@ -507,7 +507,7 @@ def test_keyboard_only_from_start_to_end(visit, rows, kept):
 
 # --- when something goes wrong
 
-def kernels(server): return {p for p in server[1].children(recursive=True) if 'ipykernel_launcher' in ' '.join(p.cmdline())}
+def kernels(server): return set(pythons(server[1]))
 
 
 def test_a_kernel_that_is_killed(visit, server, rows, kept):

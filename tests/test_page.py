@@ -160,15 +160,27 @@ def guest(regular):
 def classifier(): return Classifier.load()
 
 
+def pythons(process):
+    "The visitors' kernels; those that are just ending are not counted"
+    found = []
+    for child in process.children(recursive=True):
+        try: found += [child] if 'ipykernel_launcher' in ' '.join(child.cmdline()) else []
+        except psutil.Error: pass # It has ended
+    return found
+
+
 @contextmanager
 def asleep(process):
     "The kernels of this server, held still"
-    kernels = [k for k in process.children(recursive=True) if 'ipykernel_launcher' in ' '.join(k.cmdline())]
+    kernels = pythons(process)
     assert kernels
-    for kernel in kernels: kernel.suspend()
+    def each(deed):
+        for kernel in kernels:
+            try: deed(kernel)
+            except psutil.NoSuchProcess: pass # One that ended with the visit before
+    each(psutil.Process.suspend)
     try: yield
-    finally:
-        for kernel in kernels: kernel.resume()
+    finally: each(psutil.Process.resume)
 
 
 def file_of(image, format='JPEG', **options):
@@ -592,7 +604,7 @@ def test_a_kernel_that_died(visit, server, robin):
     visitor, before = visit(), {p.pid for p in server[1].children(recursive=True)}
     visitor.choose(('robin.jpg', robin))
     other = visit()
-    kernel, = [p for p in server[1].children(recursive=True) if p.pid not in before and 'ipykernel_launcher' in ' '.join(p.cmdline())]
+    kernel, = [p for p in pythons(server[1]) if p.pid not in before]
     kernel.kill()
     other.choose(('robin.jpg', robin), wait=False)
     other.page.wait_for_selector('.bc-alarm', state='visible')

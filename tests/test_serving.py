@@ -17,9 +17,10 @@ from pathlib import Path
 import psutil
 import pytest
 from test_clean_page import Cleaner, command, fill
-from test_page import Visitor, browser, robin, served  # noqa: F401 (fixtures)
+from test_page import Visitor, browser, pythons, robin, served  # noqa: F401 (fixtures)
 
 from birdclf.app import WORDS
+from birdclf.manifest import Manifest
 
 BIRDCLF = Path(sys.executable).with_name('birdclf')
 KINDS = 'app', 'clean'
@@ -52,15 +53,6 @@ def quiet(door):
 
 
 def come(browser, kind, address): return (Visitor if kind == 'app' else Cleaner)(browser, address)
-
-
-def pythons(process):
-    "The visitors' Pythons"
-    found = []
-    for child in process.children(recursive=True):
-        try: found += [child] if 'ipykernel_launcher' in ' '.join(child.cmdline()) else []
-        except psutil.Error: pass
-    return found
 
 
 def until(true, what, limit=120):
@@ -221,6 +213,18 @@ def test_who_only_considers_leaving_stays(browser, quiet, door, robin):
     visitor.choose(('robin.jpg', robin))
     assert visitor.phase() == 'answered' and len(pythons(process)) == 1
     visitor.leave()
+
+
+def test_the_last_click_is_kept(browser, data, door):
+    "It was made a moment before the page was closed"
+    kind, address, process = door
+    if kind != 'clean': pytest.skip('nothing is decided there')
+    cleaner = come(browser, kind, address)
+    cleaner.press('d')
+    cleaner.page.close()
+    until(lambda: not pythons(process), 'ended')
+    with Manifest(data) as manifest: assert [row.decision for row in manifest.rows(status='verified')].count('drop') == 1
+    cleaner.context.close()
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -404,6 +408,20 @@ def test_a_long_folder_for_temporary_files(browser, tmp_path, robin, length):
     folder.mkdir(parents=True)
     named(browser, tmp_path/'log.txt', robin, BIRDCLF, 'app', '--port', env=os.environ | dict(TMPDIR=str(folder)))
     assert list(folder.iterdir()) == []
+
+
+def test_without_sockets(browser, tmp_path, robin):
+    "Where no path is short enough, or there are no such files, it is ports, encrypted"
+    folder = tmp_path/'work'
+    folder.mkdir()
+    start = [sys.executable, '-c', f'import sys, tempfile, birdclf.serve; birdclf.serve.short_folder = lambda: None; tempfile.tempdir = {str(folder)!r}\nfrom birdclf.cli import main\nsys.exit(main())']
+    with served(tmp_path/'log.txt', *start, 'app', '--port') as (address, _):
+        visitor = Visitor(browser, address)
+        visitor.choose(('robin.jpg', robin))
+        assert visitor.phase() == 'answered'
+        facts = [json.loads(path.read_text()) for path in folder.rglob('kernel-*.json')]
+        assert facts and all(fact['transport'] == 'tcp' and fact['ip'] == '127.0.0.1' and any('curve' in name for name in fact) for fact in facts)
+        visitor.leave()
 
 
 @pytest.mark.parametrize('home', ['/proc/no/home', None], ids=['cannot be written', 'none'])
