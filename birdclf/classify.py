@@ -38,13 +38,15 @@ WORDS = dict(
             one_of='One of these: {list}.',
             other_bird='A bird, but none of the {n} I know; it looks most like the {names}.',
             not_bird='Not a bird, as far as I can tell.',
-            hint='The photo is small, so do not rely on it.',
+            small='The photo is small, so do not rely on it.',
+            colourless='The photo has no colours, and many birds differ in nothing else.',
             more='{k} more', joined='or', over='over '),
     de=dict(sure='Das ist: {names}, zu {percent}.',
             one_of='Eine dieser Arten: {list}.',
             other_bird='Ein Vogel, aber keiner der {n}, die ich kenne; am ähnlichsten ist ihm: {names}.',
             not_bird='Kein Vogel, soweit ich sehe.',
-            hint='Das Foto ist klein, also verlass dich nicht darauf.',
+            small='Das Foto ist klein, also verlass dich nicht darauf.',
+            colourless='Das Foto hat keine Farben, und viele Vögel unterscheiden sich nur darin.',
             more='{k} weitere', joined='oder', over='über '))
 
 # %% ../nbs/51_classify.ipynb #00000009
@@ -75,11 +77,12 @@ class Answer:
     "What there is to say about a photograph"
     verdict:str                         # 'sure', 'one_of', 'other_bird', 'not_bird' or 'unreadable'
     species:Species|None=None           # The bird, or the likeliest, where the verdict is 'sure' or 'one_of'
-    candidates:tuple[Candidate,...]=()  # Best first, as many as `Thresholds.coverage` asks for
+    candidates:tuple[Candidate,...]=()  # Best first, as many as `Thresholds.coverage` asks for; two at least of a grey bird
     probability:float|None=None         # Of the best
     scores:Scores|None=None
     ranking:tuple[Candidate,...]=field(default=(), repr=False) # All species, best first
     small:bool=False                    # The photograph has a side of under 100 pixels
+    colourless:bool=False               # It is grey, tinted or not; the verdict is never 'sure'
     error:PhotoError|None=None          # Why it is 'unreadable'
 
     @property
@@ -96,7 +99,7 @@ class Answer:
         said = words[self.verdict].format(
             article=article(best.english), names=names(best, language), list=listed(self.candidates, language),
             percent=percent(self.probability).replace('> ', words['over']), n=len(self.ranking))
-        return f"{said} {words['hint']}" if self.small else said
+        return ' '.join([said, *(words[hint] for hint in ('small', 'colourless') if getattr(self, hint))])
 
     def to_dict(
         self,
@@ -119,7 +122,8 @@ def decide(
     species:np.ndarray,  # Logits, one for each species
     open_set:np.ndarray, # Two logits: a bird at all, and if so one of ours
     *,
-    small:bool=False,    # The photograph has a side of under 100 pixels
+    small:bool=False,      # The photograph has a side of under 100 pixels
+    colourless:bool=False, # It is grey: the verdict is never 'sure'
 )->Answer:
     "The verdict, by the thresholds of `bundle`"
     scores = Scores(*(float(1/(1+np.exp(-x))) for x in np.clip(open_set, -50, 50)))
@@ -128,12 +132,14 @@ def decide(
     order = np.argsort(-probabilities, kind='stable')
     ranking = tuple(Candidate(bundle.species[i], float(probabilities[i])) for i in order)
     enough = int(np.searchsorted(np.cumsum(probabilities[order]), bundle.thresholds.coverage))+1
-    candidates, best = ranking[:enough], ranking[0]
+    best = ranking[0]
     if scores.bird<bundle.thresholds.bird: verdict = 'not_bird'
     elif scores.known<bundle.thresholds.known: verdict = 'other_bird'
-    else: verdict = 'sure' if len(candidates)==1 else 'one_of'
+    else:
+        if colourless: enough = max(enough, 2)
+        verdict = 'sure' if enough==1 else 'one_of'
     species = best.species if verdict in ('sure', 'one_of') else None
-    return Answer(verdict, species, candidates, best.probability, scores, ranking, small)
+    return Answer(verdict, species, ranking[:enough], best.probability, scores, ranking, small, colourless)
 
 # %% ../nbs/51_classify.ipynb #00000014
 def view(
@@ -237,7 +243,7 @@ class Classifier:
         try: photo = self.open(source)
         except PhotoError as e: return Answer('unreadable', error=e)
         species, open_set, _ = self.network(photo.image)
-        return decide(self.bundle, species, open_set, small=photo.small)
+        return decide(self.bundle, species, open_set, small=photo.small, colourless=photo.colourless)
 
     def classify_many(self, sources:Iterable)->Iterator[Answer]:
         "An answer for each of `sources`, one after the other, when it is asked for"

@@ -276,7 +276,7 @@ def page_settings(
     return dict(
         Voila=dict(notebook_path=str(notebook), root_dir=str(notebook.parent), open_browser=False,
                    ip='localhost', port=port, port_retries=0, log_level='ERROR',
-                   tornado_settings=dict(websocket_max_message_size=64*2**20,
+                   tornado_settings=dict(websocket_max_message_size=101*2**20, # The largest file, and a little
                                          allow_origin_pat=rf'https?://({origins})(:\d+)?$' if friends else '')),
         Server=dict(friends=friends),
         VoilaConfiguration=dict(show_tracebacks=False, file_allowlist=[], template=template,

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MIN_SIDE', 'SMALL_SIDE', 'FORMATS', 'LIMITS', 'ENGLISH', 'GERMAN', 'SENTENCES', 'MEMORY', 'MAX_PIXELS',
            'PIXEL_BYTES', 'PIXELS', 'SPOKEN', 'SIGNATURES', 'HEIF', 'BRANDS', 'OTHERS', 'FILMS', 'MAX_SECONDS',
-           'MAX_LIST', 'TEXTS', 'FOLDERS', 'TURNS', 'MAX_PROFILE', 'PAPER', 'PEAK', 'TO_SRGB', 'INSIDE', 'FRAMES',
-           'END', 'NOISE', 'PhotoError', 'too_large', 'too_many', 'recognise', 'strict_pillow', 'overlong',
+           'MAX_LIST', 'TEXTS', 'FOLDERS', 'TURNS', 'MAX_PROFILE', 'PAPER', 'PEAK', 'TO_SRGB', 'GREY', 'INSIDE',
+           'FRAMES', 'END', 'NOISE', 'PhotoError', 'too_large', 'too_many', 'recognise', 'strict_pillow', 'overlong',
            'one_sentence', 'forget_xmp', 'orientation', 'plain', 'eight_bits', 'rgb', 'pq', 'light_of', 'hlg', 'bent',
-           'on_paper', 'boxes', 'nclx', 'signalled', 'shrunk', 'Photo', 'segments', 'jpeg_kind', 'noise', 'finished',
-           'with_end', 'open_photo']
+           'on_paper', 'boxes', 'nclx', 'signalled', 'shrunk', 'colour', 'Photo', 'segments', 'jpeg_kind', 'noise',
+           'finished', 'with_end', 'open_photo']
 
 # %% ../nbs/01_photo.ipynb #00000002
 import logging,re,threading,warnings,zlib
@@ -379,6 +379,16 @@ def shrunk(
         whole.paste(band, (0, top//factor))
     return whole
 
+# %% ../nbs/01_photo.ipynb #00000063
+GREY = 5.5 # Of 255; of 1,475 photographs of birds in colour, two stay under it, and next to all that were made grey
+
+def colour(image:Image.Image)->float:
+    "How far from the middle colour of its brightness the hundredth part of `image` is that is furthest, of 255"
+    ycc = np.asarray(image.resize((96, 96), Image.Resampling.BOX).convert('YCbCr'), dtype=np.float32).reshape(-1, 3)
+    groups = ycc[np.argsort(ycc[:,0], kind='stable')].reshape(32, -1, 3)[...,1:]
+    apart = groups-np.median(groups, axis=1, keepdims=True)
+    return float(np.quantile(np.hypot(apart[...,0], apart[...,1]), .99))
+
 # %% ../nbs/01_photo.ipynb #0000002b
 @dataclass(frozen=True)
 class Photo:
@@ -393,6 +403,11 @@ class Photo:
     def small(self)->bool:
         "Whether a side is under 100 pixels: enough for an answer, too little to rely on it"
         return min(self.width, self.height)<SMALL_SIDE
+
+    @property
+    def colourless(self)->bool:
+        "Whether it is a grey picture, tinted or not: enough for a list of birds, too little for one"
+        return colour(self.image)<GREY
 
 # %% ../nbs/01_photo.ipynb #00000052
 INSIDE = re.compile(rb'\xff[^\x00\x01\xff\xd0-\xd8]') # Not a marker with a segment behind it: an FF among the pixels, a restart

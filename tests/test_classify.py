@@ -38,7 +38,10 @@ def check(answer, bundle):
         assert 0 < answer.probability <= 1 and 0 <= answer.scores.bird <= 1 and 0 <= answer.scores.known <= 1
         covered = [c.probability for c in answer.candidates]
         assert covered == sorted(covered, reverse=True) and sum(covered) <= 1+1e-9
-        if len(covered) < len(bundle.species): assert sum(covered) >= bundle.thresholds.coverage-1e-9 > sum(covered[:-1])-2e-9
+        if len(covered) < len(bundle.species): assert sum(covered) >= bundle.thresholds.coverage-1e-9
+        needed = len(covered) > 1 and not (answer.colourless and len(covered) == 2) # Of a grey bird there are two at least
+        if needed: assert bundle.thresholds.coverage-1e-9 > sum(covered[:-1])-2e-9
+        assert not (answer.colourless and answer.verdict == 'sure')
         assert (answer.species is not None) == (answer.verdict in ('sure', 'one_of'))
         if answer.species: assert answer.species == answer.candidates[0].species and answer.species in list(bundle.species)
         assert (answer.verdict == 'sure') <= (len(covered) == 1) and (answer.verdict == 'one_of') <= (len(covered) > 1)
@@ -98,6 +101,69 @@ def test_any_size_and_mode(classifier, size, mode):
     answer = check(classifier.classify(paint_bird('Amsel').resize(size).convert(mode)), classifier.bundle)
     assert answer.verdict != 'unreadable' and answer.small == (min(size) < 100)
     assert ('small' in answer.reason) == ('klein' in answer.sentence('de')) == answer.small
+
+
+def infrared(image):
+    light = image.convert('L')
+    return Image.merge('RGB', [light.point(lambda value: value*share+more) for share, more in ((1, 12), (.9, 0), (1, 10))])
+
+
+@pytest.mark.parametrize('grey', [lambda image: image.convert('L'), lambda image: image.convert('L').convert('RGB'), lambda image: image.convert('LA'), infrared,
+                                  lambda image: jpeg(image.convert('L').convert('RGB'), quality=40), lambda image: jpeg(infrared(image), quality=60)],
+                         ids=['L', 'RGB', 'LA', 'infrared', 'grey JPEG', 'infrared JPEG'])
+def test_a_grey_bird_is_never_sure(classifier, grey):
+    "It keeps its name, gets company, and says why: in the answer, in JSON and in both languages"
+    image = paint_bird('Weißstorch', size=(640, 480))
+    colour, answer = check(classifier.classify(image), classifier.bundle), check(classifier.classify(grey(image)), classifier.bundle)
+    assert not colour.colourless and 'colours' not in colour.reason and answer.colourless and not answer.small
+    assert answer.reason.endswith('The photo has no colours, and many birds differ in nothing else.')
+    assert answer.sentence('de').endswith('Das Foto hat keine Farben, und viele Vögel unterscheiden sich nur darin.')
+    found = answer.to_dict()
+    assert found['reason'] == answer.reason and len(found['candidates']) == len(answer.candidates)
+
+
+def test_a_grey_bird_that_would_be_sure(bundle):
+    sure, high = logits(bundle, .999), np.array([9., 9.])
+    for small in (False, True):
+        colour, grey = (check(decide(bundle, sure, high, small=small, colourless=colourless), bundle) for colourless in (False, True))
+        assert (colour.verdict, len(colour.candidates), grey.verdict, len(grey.candidates)) == ('sure', 1, 'one_of', 2)
+        assert (grey.species, grey.probability, grey.ranking) == (colour.species, colour.probability, colour.ranking)
+        assert ('small' in grey.reason) == small and 'colours' in grey.reason and grey.reason.startswith('One of these: ')
+    many, two = logits(bundle, .5, .3, .1, .06), logits(bundle, .5, .3, .1, .06)
+    assert [c.species for c in decide(bundle, many, high).candidates] == [c.species for c in decide(bundle, two, high, colourless=True).candidates]
+    assert check(decide(bundle, sure, np.array([-9., 9.]), colourless=True), bundle).verdict == 'not_bird'
+
+
+def test_a_photo_that_the_browser_made_smaller_is_as_grey(classifier):
+    for image in (paint_bird('Amsel', size=(2400, 1800)), infrared(paint_bird('Amsel', size=(2400, 1800)))):
+        whole, halved = (classifier.open(jpeg(picture, quality=quality)) for picture, quality in ((image, 85), (image.reduce(2), 95)))
+        assert whole.colourless == halved.colourless == (image.getpixel((5, 5))[1] != paint_bird('Amsel', size=(2400, 1800)).getpixel((5, 5))[1])
+
+
+def test_few_colour_photographs_are_called_grey(classifier, shared):
+    "Fog, snow, crows: fewer than one in two hundred. Greyed ones: all"
+    rows = sample(shared, 'species', 220)
+    photos = [classifier.open(shared/'birds'/row['path']) for row in rows]
+    assert sum(photo.colourless for photo in photos) <= 1
+    assert all(classifier.open(jpeg(grey(photo.image), quality=70)).colourless for photo in photos[::4] for grey in (lambda image: image.convert('L'), infrared))
+
+
+@pytest.mark.parametrize('format, options', [('WEBP', {}), ('PNG', {}), ('AVIF', {}), ('JPEG', {}), ('HEIF', {}), ('TIFF', {})])
+@pytest.mark.parametrize('shown', [False, True])
+def test_the_preview_stands_as_the_classifier_saw_the_picture(classifier, format, options, shown):
+    "Whether the browser shows the file or not; where it shows it upright by itself, nothing is sent"
+    from birdclf.app import Session
+    image, exif = paint_bird('Amsel', size=(320, 240)), Image.Exif()
+    for note, turn in ((1, None), (6, Image.Transpose.ROTATE_90)):
+        exif[0x0112] = note
+        with BytesIO() as file:
+            (image.transpose(turn) if turn else image).save(file, format, exif=exif.tobytes(), **options)
+            _, picture = Session(classifier).hear(dict(kind='photo', seq=1, preview=not shown), file.getvalue())
+        if shown and (note == 1 or format not in ('WEBP', 'PNG')):
+            assert picture == b''
+            continue
+        seen = Image.open(BytesIO(picture))
+        assert seen.size == (320, 240) and np.abs(np.asarray(seen, dtype=float)-np.asarray(image, dtype=float)).mean() < 8
 
 
 def test_one_colour_is_an_answer_too(classifier):

@@ -312,8 +312,8 @@ def white(width, height): return file_of(Image.new('1', (width, height), 1), 'PN
     ('half.jpg', lambda robin: robin[:len(robin)//2], 'damaged'),
     ('page.svg', lambda robin: SVG, 'format'),
     ('page.jpg', lambda robin: SVG, 'format'),
-    ('60-megapixels.png', lambda robin: white(10_000, 6_000), 'too_many_pixels'),
-    ('60-megabytes.jpg', lambda robin: robin.ljust(60*2**20, b'\0'), 'too_large_bytes'),
+    ('90-megapixels.png', lambda robin: white(10_000, 9_000), 'too_many_pixels'),
+    ('101-megabytes.jpg', lambda robin: robin.ljust(101*2**20, b'\0'), 'too_large_bytes'),
     ('tiny.png', lambda robin: white(16, 16), 'too_small'),
     ('<img src=x onerror=alert(1)>.jpg', lambda robin: b'<img src=x onerror=alert(1)>', 'not_a_picture'),
 ], ids=lambda value: value if isinstance(value, str) else '')
@@ -548,11 +548,11 @@ def test_a_limit_in_pixels_is_the_limit_of_its_kind(alone, large):
 
 
 def test_too_many_pixels_stay_at_home(guest, tmp_path):
-    photo = file_of(Image.new('L', (9_000, 6_000)))
+    photo = file_of(Image.new('L', (16_000, 16_000)))
     assert len(photo) > 100_000
     guest.sent.clear()
     guest.choose(('poster.jpg', photo))
-    assert guest.read('sentence') == PhotoError('too_many_pixels', 54.0).sentence('en')
+    assert guest.read('sentence') == PhotoError('too_many_pixels', 256.0, 250, 'JPEG').sentence('en')
     assert max(guest.sent) < 10_000 and guest.picture() is None
 
 
