@@ -271,6 +271,66 @@ def test_training_refuses_before_it_begins(tmp_path):
         assert (status, out) == (2, '') and words in err and err.count('\n') == 1
 
 
+TROUBLE = {'one species': (dict(Amsel='a b c'), 'of one, Amsel'), 'one source each': (dict(Amsel='a a', Pirol='b b'), 'none has photographs from two sources'),
+           'one photograph each': (dict(Amsel='a', Pirol='b', Star='c'), 'none has photographs from two sources'), 'one with two': (dict(Amsel='a b', Pirol='c c'), '1 has photographs from two sources')}
+
+
+@pytest.mark.parametrize('case', TROUBLE)
+def test_what_cannot_be_trained_is_refused_before_the_work(tmp_path, monkeypatch, capsys, case):
+    "`birds`: the sources of each one's photographs; none of the files is ever opened"
+    pytest.importorskip('torch')
+    monkeypatch.chdir(tmp_path)
+    birds, words = TROUBLE[case]
+    for bird, sources in birds.items():
+        (tmp_path/'photos'/bird).mkdir(parents=True)
+        for n in range(len(sources.split())): (tmp_path/'photos'/bird/f'{n}.jpg').touch()
+    Path('photos/metadata.csv').write_text('path,source\n'+''.join(f'{bird}/{n}.jpg,{source}\n' for bird, sources in birds.items() for n, source in enumerate(sources.split())), encoding='utf-8')
+    for verb in ('train', 'compare'):
+        assert main([verb, '--photos', 'photos']) == 2
+        out, err = capsys.readouterr()
+        assert words in err and err.count('\n') == 1 and 'np.' not in err and out == ''
+    assert not list(tmp_path.rglob('*.npy')) and not list(tmp_path.rglob('small-*'))
+
+
+def test_places_that_cannot_be_written_are_refused_before_the_work(tmp_path, monkeypatch, capsys):
+    pytest.importorskip('torch')
+    monkeypatch.chdir(tmp_path)
+    for bird in ('Amsel', 'Pirol'):
+        (tmp_path/'photos'/bird).mkdir(parents=True)
+        for n in range(4): (tmp_path/'photos'/bird/f'{n}.jpg').touch()
+    Path('file').touch(), Path('loop').symlink_to('loop')
+    for arguments in (['train', '--bundle', 'file/bundle'], ['train', '--bundle', 'loop'], ['train', '--bundle', 'x'*300], ['train', '--bundle', '/proc/bundle'], ['train', '--runs', 'file/runs'], ['train', '--runs', 'file'],
+                      ['compare', '--runs', 'file/runs']):
+        assert main([*arguments, '--photos', 'photos']) == 2, arguments
+        out, err = capsys.readouterr()
+        assert ('No bundle can be saved in' in err or 'Nothing can be written into' in err) and err.count('\n') == 1 and out == '', arguments
+    for report in ('file/report.html', 'x'*300, '/proc/report.html'):
+        assert main(['evaluate', 'photos', '--report', report]) == 2, report
+        out, err = capsys.readouterr()
+        assert ('cannot be written' in err or 'no folder' in err) and err.count('\n') == 1 and out == '', report
+
+
+def test_one_hand_is_told_and_trained_on(tmp_path, monkeypatch, capsys):
+    "By the numbers that a bundle would have; the photographs are looked at by the smallest network there is"
+    pytest.importorskip('torch')
+    from birdclf.export import make_model
+    from birdclf.species import SpeciesList, load_species
+    from birdclf.train import Recipe
+    monkeypatch.chdir(tmp_path)
+    paint_folder(tmp_path/'photos', ['Amsel', 'Pirol'], n=6)
+    (tmp_path/'photos'/'Amsel').rename(tmp_path/'photos'/'Turdus merula')
+    paint_folder(tmp_path/'photos', ['Amsel'], n=6, seed=1)
+    Path('photos/metadata.csv').write_text('path,source\n'+''.join(f'{path.relative_to(tmp_path/"photos").as_posix()},Ida\n' for path in (tmp_path/'photos').rglob('*.jpg')), encoding='utf-8')
+    birds = SpeciesList(load_species().find(name) for name in ('Amsel', 'Pirol'))
+    bundle = make_model(tmp_path/'photos', tmp_path/'bundle', species=birds, recipe=Recipe(backbone='efficientnet-lite0', size=64, views=(1.125,), asked=1), runs=tmp_path/'runs', seeds=(0,))
+    said = capsys.readouterr().out
+    assert 'Amsel/ and Turdus merula/ are the same bird' in said and '18 of the 18 photographs of the species are by one hand' in said and 'WARNING: there was no other_birds/' in said
+    assert bundle.temperature > .2 and bundle.thresholds.coverage == .99 # Eighteen photographs promise nothing
+    assert bundle.training['photographs'] == 18 and set(bundle.scores) == {'top1', 'recall', 'top5', 'calibration_error', 'list_coverage', 'list_length'}
+    assert all(score['low'] < 1 for name, score in bundle.scores.items() if name in ('top1', 'recall', 'top5', 'list_coverage'))
+    assert bundle.card.count('| - | - |') == 2 and '100.0 % to 100.0 %' not in bundle.card
+
+
 def test_comparing(tmp_path):
     "Every problem is named before the first training; then a table, and the second time nothing is trained"
     paint_folder(tmp_path/'photos', ['Amsel', 'Pirol'], n=10)
@@ -308,5 +368,13 @@ def test_split(tmp_path):
     assert set(sides.values()) == {'train', 'test'} and all(sides[str(n)] == sides[str(n+1)] for n in range(0, 60, 2))
     assert birdclf('split', cwd=tmp_path)[0] == 0
     with Manifest(tmp_path/'data') as manifest: assert {row.source_id: row.split for row in manifest.rows()} == sides
+    with Manifest(tmp_path/'one', write=True) as manifest:
+        manifest.add(Row('Turdus merula', 'folder', str(n), status='verified') for n in range(9))
+    status, out, err = birdclf('split', '--data', 'one', cwd=tmp_path)
+    assert (status, out) == (2, '') and 'of one bird, Turdus merula' in err and err.count('\n') == 1
+    with Manifest(tmp_path/'two', write=True) as manifest:
+        manifest.add(Row(('Turdus merula', 'Parus major')[n%2], 'folder', str(n), status='verified', observation_id='one') for n in range(9))
+    status, out, err = birdclf('split', '--data', 'two', cwd=tmp_path)
+    assert (status, out) == (2, '') and 'none has two photographs that may be parted' in err and err.count('\n') == 1
     status, out, err = birdclf('split', '--test', '2', cwd=tmp_path)
     assert status == 2 and 'Give a share between 0 and 1' in err and err.count('\n') == 1

@@ -20,7 +20,7 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from random import Random
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -30,8 +30,8 @@ pytest.importorskip('filelock', reason="needs birdclf[gather]")
 import requests
 
 import birdclf.download as downloading
-from birdclf.download import Downloader, HostLimits, careful_web, download
-from birdclf.folder import PhotosError, read_folder
+from birdclf.download import Downloader, HostLimits, careful_web, download, reopen
+from birdclf.folder import PhotosError, one_by_one, read_folder
 from birdclf.manifest import COLUMNS, DECISION, INSERT, OURS, SCHEMA, STATUSES, Manifest, ManifestError, Row, export_folder
 from birdclf.photo import PhotoError, open_photo
 from birdclf.replay import MANNERS, Replay, catalogue, plain
@@ -927,6 +927,42 @@ def test_a_folder_without_papers_is_taken_up_and_not_passed_on(tmp_path):
     assert (status, err) == (0, '') and '0 photographs' in out and '9 are left out' in out and not list((tmp_path/'out').rglob('*.jpg'))
 
 
+def test_own_photographs_are_cleaned_split_and_trained_on_and_not_passed_on(tmp_path):
+    "No licence, and one hand: the road from import to what `train` reads, with what people decided"
+    mine = tmp_path/'mine'
+    paint_folder(mine, n=10, size=(80, 64))
+    files = sorted(path.relative_to(mine).as_posix() for path in mine.rglob('*.jpg'))
+    (mine/'metadata.csv').write_text('path,source\n'+''.join(f'{path},Ida\n' for path in files), encoding='utf-8')
+    status, out, err = birdclf('import', mine, '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and 'Nothing says that 30 of them may be passed on' in out and 'licence' in out
+    with Manifest(tmp_path/'data', write=True) as manifest:
+        first, second, third, *_ = manifest.rows(species='Turdus merula')
+        manifest.decide(first.id, 'drop', 'Ida'), manifest.decide(second.id, 'relabel', 'Ida', 'Oriolus oriolus'), manifest.decide(third.id, 'keep', 'Ida')
+    status, out, err = birdclf('split', '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and '29 of these photographs are by one hand' in out and '29 may not be passed on' in out and 'Next: birdclf export --for-training FOLDER' in out
+    status, out, err = birdclf('export', tmp_path/'out', '--data', tmp_path/'data')
+    assert status == 0 and '0 photographs' in out and '29 are left out because of their licence' in out and '--for-training' in out and not list((tmp_path/'out').rglob('*.jpg'))
+    status, out, err = birdclf('export', '--for-training', tmp_path/'own', '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and '29 photographs' in out and 'do not pass it on' in out
+    papers = (tmp_path/'own'/'ATTRIBUTION.md').read_text(encoding='utf-8')
+    assert papers.startswith('# Not for passing on') and papers.count('no licence known; not to be passed on') == 29
+    records, warning = one_by_one(read_folder(tmp_path/'own', load_species()))
+    assert Counter(r.species for r in records) == {'Amsel': 8, 'Blaumeise': 10, 'Pirol': 1, 'Rotkehlchen': 10} and 'by one hand' in warning
+    assert Counter(r.split for r in records) == {'train': 23, 'test': 6} and len({r.group for r in records}) == 29
+    assert birdclf('export', tmp_path/'own', '--data', tmp_path/'data')[0] == 0 and not list((tmp_path/'own').rglob('*.jpg')) # Exported for everybody, they go
+
+
+def test_several_folders_of_one_bird_are_one(tmp_path):
+    for seed, name in enumerate(('amsel', 'Turdus merula', 'Amsel')):
+        paint_folder(tmp_path/'mine', ['Amsel'], n=2, size=(80, 64), seed=seed)
+        (tmp_path/'mine'/'Amsel').rename(tmp_path/'mine'/'x'), (tmp_path/'mine'/'x').rename(tmp_path/'mine'/name)
+    paint_folder(tmp_path/'mine', ['Pirol'], n=2, size=(80, 64))
+    status, out, err = birdclf('import', tmp_path/'mine', '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and '8 photographs are in the manifest now' in out and out.startswith('Amsel/, Turdus merula/ and amsel/ are the same bird (Amsel)')
+    assert Counter(row.species for row in rows_of(tmp_path/'data')) == {'Turdus merula': 6, 'Oriolus oriolus': 2}
+    assert len({row.path for row in rows_of(tmp_path/'data')}) == 8 and '0 photographs' in birdclf('import', tmp_path/'mine', '--data', tmp_path/'data')[1]
+
+
 def test_a_folder_by_one_photographer_is_taken_up_whole(tmp_path):
     paint_folder(tmp_path/'painted', ['Amsel'], n=25, size=(80, 64))
     lines = ''.join(f'Amsel/{n}.jpg,by,4.0,Anna,Anna\n' for n in range(25))
@@ -1201,6 +1237,17 @@ def test_a_plan_sends_nothing(tmp_path):
         assert world.log == [] and not (tmp_path/'data').exists()
 
 
+@pytest.mark.parametrize('arguments, places', [([], {'8057'}), (['--country', 'FI'], {None}), (['--country', 'us'], {None}), (['--country', 'FI', '--inat-place', '7020'], {'7020'})])
+def test_nobody_is_asked_about_austria_who_is_not_asked_to(tmp_path, arguments, places):
+    "The plan says so too, and only Europe's countries are looked for in Europe"
+    with Replay(catalogue(SpeciesList(BIRDS[:1]), 6)) as world:
+        search = 'search', '--bird', BIRDS[0].german, '--source', 'inat,gbif', '--want', '3', '--data', tmp_path/'data', *arguments
+        plan, asked = birdclf(*search, '--plan', world=world), birdclf(*search, '--contact', 'me@example.org', world=world)
+        first = [parse_qs(urlsplit(request.path).query) for request in world.log if request.path.startswith('/inat')][0]
+    assert plan[0] == 0 and asked[0] == 0 and {first.get('place_id', [None])[0]} == places
+    assert ('about the whole world' in plan[1], 'about the whole world' in asked[1]) == (places == {None},)*2
+
+
 def test_a_plan_counts_what_is_there(gathered, world):
     def photographs(out): return int(re.search(r'iNaturalist +[\d,]+ .*? ([\d,]+) +[\d.]+\n', out)[1].replace(',', ''))
     empty, known = (photographs(birdclf(*SEARCH, '--plan', '--data', folder, world=world)[1]) for folder in (gathered[0]/'none', gathered[0]))
@@ -1212,6 +1259,8 @@ def test_a_plan_counts_what_is_there(gathered, world):
     (['search', '--contact', 'nobody'], {}, 'nobody'), (['search', '--contact', 'a@b\r\nCookie: c'], {}, '--contact'),
     (['search', '--source', 'google'], {}, 'google'), (['search', '--plan', '--source', 'inat,google'], {}, 'google'),
     (['search', '--source', 'flickr'], dict(BIRDCLF_FLICKR_KEY=''), 'BIRDCLF_FLICKR_KEY'), (['search', '--bird', 'Dodo'], {}, 'Dodo'), (['search', '--species', 'nowhere.csv'], {}, 'nowhere.csv'),
+    (['search', '--inat-place', 'Finland'], {}, 'is not a number'), (['search', '--plan', '--inat-place', 'Finland'], {}, 'is not a number'), (['search', '--plan', '--country', 'Finland'], {}, 'two letters'),
+    (['search', '--plan', '--continent', 'Atlantis'], {}, 'not a continent'),
     (['status'], {}, 'There is no manifest'), (['export', 'out'], {}, 'There is no manifest'), (['import', 'nowhere'], {}, 'nowhere')])
 def test_wrong_use_in_one_sentence(tmp_path, plain_world, arguments, env, words):
     "and without a trace: no request, no folder"
