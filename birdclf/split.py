@@ -165,7 +165,7 @@ def dealt(
     hands = [Counter(sorted(row.bird for row in group)) for group in groups]
     order = sorted(range(len(groups)), key=lambda i: (-len(groups[i]), lot(min(row.id for row in groups[i]))))
     dealer = Dealer([hands[i] for i in order], share, there)
-    dealer.deal(), dealer.polish(), dealer.mend(), dealer.polish()
+    dealer.deal(), dealer.mend(), dealer.polish()
     found = dict(zip(order, dealer.sides))
     return [SIDES[found[i]] for i in range(len(groups))]
 
