@@ -30,7 +30,7 @@ pytest.importorskip('filelock', reason="needs birdclf[gather]")
 import requests
 
 import birdclf.download as downloading
-from birdclf.download import Downloader, HostLimits, careful_web, download, reopen
+from birdclf.download import Downloader, HostLimits, careful_web, download
 from birdclf.folder import PhotosError, one_by_one, read_folder
 from birdclf.manifest import COLUMNS, DECISION, INSERT, OURS, SCHEMA, STATUSES, Manifest, ManifestError, Row, export_folder
 from birdclf.photo import PhotoError, open_photo
