@@ -574,7 +574,7 @@ function bars(page) {
   for (const bird of candidates.slice(0, most)) {
     const item = make('li', 'bar', list), track = make('span', 'track')
     const headline = verdict === 'sure' && bird.scientific === species.scientific
-    item.append(write('span', 'bird fit', bird[page.field()]), ' ', write('span', 'percent', bird.percent.replaceAll(' ', '\u00a0')), ' ')
+    item.append(write('span', 'bird fit', bird[page.field()]), ' ', write('span', 'percent', bird.percent), ' ')
     item.append(...headline ? [] : [others(page, bird), ' '], track)
     make('span', 'part', track).style.width = 100 * bird.probability + '%'
   }
@@ -724,7 +724,7 @@ CSS_BARS = """
 .bc-bars { list-style: none; display: grid; gap: .875rem; }
 .bc-bar { display: flex; flex-wrap: wrap; justify-content: space-between; column-gap: 1rem; align-items: baseline; }
 .bc-bird { font-weight: 600; }
-.bc-percent { margin-left: auto; font-variant-numeric: tabular-nums; }
+.bc-percent { margin-left: auto; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .bc-bar :is(.bc-others, .bc-track) { flex: 1 0 100%; }
 .bc-bar .bc-others { --size: .9375rem; }
 .bc-track { height: 8px; margin-top: .375rem; border-radius: 4px; background: var(--line); overflow: hidden; }
