@@ -157,7 +157,7 @@ def read_table(
     text = _text(source)
     header = text.partition('\n')[0].strip()
     comma = max(',;\t', key=header.count)
-    reader = csv.DictReader(StringIO(text, newline=''), delimiter=comma, restval='')
+    reader = csv.DictReader(StringIO(text, newline=''), delimiter=comma, restval='', strict=True)
     try:
         columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
         rows = [(row, f'Line {reader.line_num} of {source.name}') for row in reader]

@@ -643,16 +643,18 @@ def todo(self:Verifier)->Iterator[Row]:
     yield from self.manifest.rows(status='downloaded')
     known = self.looks.known()
     for row in self.manifest.rows(status='verified'):
-        if row.sha256 not in known or not thumbnail_of(self.manifest.folder, row).is_file() or not file_of(self.manifest, row).is_file(): yield row
+        if row.sha256 not in known or not thumbnail_of(self.manifest.folder, row).is_file() or not os.path.isfile(file_of(self.manifest, row)): yield row
     for row in self.manifest.rows(status='rejected', reason=(MISSING, CHANGED)):
         if _is_back(row, file_of(self.manifest, row)): yield row
 
 def _is_back(row, file):
     "Whether the file of a row that was rejected for the want of it is there again"
-    if not file.is_file(): return False
+    if not os.path.isfile(file): return False
     if row.reason==MISSING: return True
-    if row.bytes not in (None, file.stat().st_size): return False
-    with open(file, 'rb') as data: return file_digest(data, 'sha256').hexdigest()==row.sha256
+    try:
+        if row.bytes not in (None, file.stat().st_size): return False
+        with open(file, 'rb') as data: return file_digest(data, 'sha256').hexdigest()==row.sha256
+    except OSError: return True # Whoever looks at it says why it cannot be read
 
 @patch
 def _results(self:Verifier, rows)->Iterator[tuple[Row,Look]]:

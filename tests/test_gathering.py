@@ -986,6 +986,7 @@ TABLES = {'latin-1': (lambda text: text.encode('latin-1'), "is not in UTF-8 (see
           'empty': (lambda text: b'', "has no column 'path'; its first line is ''."),
           'huge field': (lambda text: (text+f'other.jpg,{"x"*200_000},,\n').encode(), 'is not a CSV: field larger than field limit'),
           'too many values': (lambda text: (text+'other.jpg,Ida,and Ben,,,and so on\n').encode(), 'Line 3 of metadata.csv has more values than the 4 columns.'),
+          'a quotation mark that is not closed': (lambda text: text.replace('Jürgen A', '"Jürgen A').encode(), 'is not a CSV: unexpected end of data'),
           'a folder': (None, 'cannot be read: Is a directory'), 'unreadable': (None, 'cannot be read: Input/output error')}
 
 
