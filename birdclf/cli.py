@@ -595,7 +595,8 @@ def add_cleaning(verbs, name, does, run):
 
 def add_verify(verbs):
     parser = add_cleaning(verbs, 'verify', 'look at every file: is it a sound picture, and one that we have not got already', verify_verb)
-    parser.add_argument('--retry', action='store_true', help='look again at those that were rejected through no fault of their own: too slow, out of memory, changed, unexpected')
+    parser.add_argument('--retry', action='store_true', help='look again at those that were '
+                        'rejected through no fault of their own: too slow, out of memory, changed, unexpected')
 def add_suspect(verbs): add_cleaning(verbs, 'suspect', 'find the photographs that are probably wrong, with reasons; nothing is thrown away', suspect_verb)
 
 # %% ../nbs/60_cli.ipynb #e5a20002

@@ -643,8 +643,10 @@ def _listed(folder):
     table, why = folder/'metadata.csv', ''
     if not folder.exists(): return set()
     try:
-        if folder.is_dir() and not os.path.lexists(table) and all(path.name.endswith('.part') for path in folder.iterdir()): return set()
-        if folder.is_dir() and os.path.lexists(table): return {line.get('path') for line,_ in read_table(table, 'found_by') if re.fullmatch(OUR_FILE, line.get('path', ''))}
+        if os.path.lexists(table):
+            paths = [line.get('path', '') for line,_ in read_table(table, 'found_by')]
+            return {path for path in paths if re.fullmatch(OUR_FILE, path)}
+        if all(path.name.endswith('.part') for path in folder.iterdir()): return set()
     except SpeciesError as e: why = f': {str(e).rstrip(".")}'
     except OSError as e: why = f': {e.strerror}'
     raise ManifestError(f'{folder} holds something that was not exported from here{why}. Choose an empty folder, or a new one.')

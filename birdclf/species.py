@@ -145,7 +145,8 @@ def _text(source):
         raise SpeciesError(f'{source.name} is not in UTF-8 (see line {line}). {SAVE}') from e
     except OSError as e:
         raise SpeciesError(f'{source} cannot be read: {e.strerror}. Give the path of a CSV file.') from e
-    if '\0' in text.partition('\n')[0]: raise SpeciesError(f'{source.name} is not in UTF-8 (its first line is full of zero bytes, as in UTF-16). {SAVE}')
+    if '\0' in text.partition('\n')[0]: raise SpeciesError(
+        f'{source.name} is not in UTF-8 (its first line is full of zero bytes, as in UTF-16). {SAVE}')
     return text.replace('\0', ' ') # Cameras leave one here and there
 
 # %% ../nbs/00_species.ipynb #0000001b

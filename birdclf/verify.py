@@ -316,7 +316,8 @@ class Looks:
             raise
         except sqlite3.DatabaseError as e:
             self.close()
-            if not getattr(e, 'sqlite_errorname', DAMAGED[0]).startswith(DAMAGED) or _whose(self.path)!=(OURS, VERSION): raise _unusable(e, self.path) from e
+            damaged = getattr(e, 'sqlite_errorname', DAMAGED[0]).startswith(DAMAGED)
+            if not damaged or _whose(self.path)!=(OURS, VERSION): raise _unusable(e, self.path) from e
             for end in ('', '-wal', '-shm'): Path(f'{self.path}{end}').unlink(missing_ok=True)
             self.anew = True
             self._open()
@@ -331,7 +332,8 @@ class Looks:
 def _whose(path):
     "Two numbers in the head of an SQLite file, which may be damaged elsewhere: whose it is, and of which version"
     with open(path, 'rb') as file: head = file.read(100)
-    return (int.from_bytes(head[68:72], 'big'), int.from_bytes(head[60:64], 'big')) if head[:15]==b'SQLite format 3' else (0, 0)
+    if head[:15]!=b'SQLite format 3': return 0, 0
+    return int.from_bytes(head[68:72], 'big'), int.from_bytes(head[60:64], 'big')
 
 def _unusable(error, path):
     if getattr(error, 'sqlite_errorname', '')=='SQLITE_FULL': return DiskFull(f'The disk with {path} is full. Make room, and run the same command again; nothing is lost.')
@@ -343,9 +345,10 @@ def _open(self:Looks):
     self.db = sqlite3.connect(self.path, isolation_level=None, timeout=30)
     whose, version = (self.db.execute(f'PRAGMA {name}').fetchone()[0] for name in ('application_id', 'user_version'))
     tables = self.db.execute('SELECT count(*) FROM sqlite_master').fetchone()[0]
-    if (tables or whose) and whose!=OURS: raise ManifestError(f'{self.path} is the database of another program. Move it elsewhere, and run `birdclf verify`: ours is made anew.')
-    if version>VERSION: raise ManifestError(f'{self.path} was made by a newer birdclf (version {version} of the file; this one knows {VERSION}). '
-                                            'Update birdclf; or move it elsewhere, and run `birdclf verify`: it is made anew.')
+    if (tables or whose) and whose!=OURS: raise ManifestError(f'{self.path} is the database of another program. '
+        'Move it elsewhere, and run `birdclf verify`: ours is made anew.')
+    if version>VERSION: raise ManifestError(f'{self.path} was made by a newer birdclf (version {version} of the file; this one '
+        f'knows {VERSION}). Update birdclf; or move it elsewhere, and run `birdclf verify`: it is made anew.')
     if tables and self.db.execute('PRAGMA quick_check(1)').fetchone()[0]!='ok': raise sqlite3.DatabaseError('it is damaged')
     for pragma in (f'application_id={OURS}', f'user_version={VERSION}', 'journal_mode=WAL', 'synchronous=NORMAL'): self.db.execute(f'PRAGMA {pragma}')
     self.db.execute(f"CREATE TABLE IF NOT EXISTS looks(model TEXT, sha256 TEXT, {' BLOB, '.join(KINDS)} BLOB, PRIMARY KEY(model, sha256))")
@@ -613,9 +616,11 @@ class Verified:
 
     def __str__(self):
         why = ', '.join(f'{kind} ×{n}' for kind,n in self.rejections.most_common(4))
+        again = (f', {self.aside:,} of them perhaps through no fault of their own: `birdclf verify --retry` looks again, '
+                 f'and {LOG} beside the manifest tells why')
         return (f"{self.photographs:,} photographs verified in {self.seconds:.1f} s{f', {self.small:,} of them small' if self.small else ''}"
                 f"{f'; {self.rejections.total():,} rejected ({why})' if self.rejections else ''}"
-                f"{f', {self.aside:,} of them perhaps through no fault of their own: `birdclf verify --retry` looks again, and {LOG} beside the manifest tells why' if self.aside else ''}"
+                f"{again if self.aside else ''}"
                 f"; {self.copies:,} copies of {self.groups:,} photographs{f'; {self.left:,} left' if self.left else ''}"
                 f"{'; looks.sqlite was damaged, and all has been looked at again' if self.anew else ''}")
 
@@ -675,7 +680,7 @@ def _results(self:Verifier, rows)->Iterator[tuple[Row,Look]]:
                 if isinstance(seen, OSError): raise self._disk(seen)
                 if isinstance(seen, str):
                     readers[place] = self._another(reader, settings)
-                    seen = Look(seen, story=f'Its process ended with status {reader.process.exitcode}; minus a number means that this signal ended it.')
+                    seen = Look(seen, story=f'Its process ended with status {reader.process.exitcode} (minus a number: by that signal).')
                 elif seen: self.stillborn = 0 # They do start
                 if job and may_be_over(seen.reason) and not job[1]: waiting.append((job[0], 1)) # Perhaps it was not its fault
                 elif job: yield job[0], seen
