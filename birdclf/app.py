@@ -843,23 +843,26 @@ LINE
 #| code-fold: true
 TEMPLATE_LINE = """
 {%- block line -%}
-<div id="line" role="alert" hidden>
-  <p data-said="blocked" hidden><span lang="de">Zwischen dieser Seite und ihrem Server lässt etwas keine Verbindung (WebSocket) zu. Bitte versuche es über ein anderes Netz, oder sage es dem, der die Seite betreibt.</span><br>
-  <span lang="en">Something between this page and its server lets no connection (WebSocket) through. Please try another network, or tell whoever runs this page.</span></p>
-  <p data-said="lost" hidden><span lang="de">Die Verbindung zum Server ist weg. Die Seite versucht von selbst, ihn wieder zu erreichen …</span><br>
-  <span lang="en">The connection to the server is lost. The page keeps trying by itself …</span></p>
-  <p data-said="gone" hidden><span lang="de">Diese Seite war zu lange ohne Verbindung, und der Server hat sie aufgegeben. Bitte lade sie neu.</span><br>
-  <span lang="en">This page was without a connection for too long, and the server has given it up. Please reload it.</span></p>
-  <button type="button" onclick="location.reload()"><span lang="de">Neu laden</span> / <span lang="en">Reload</span></button>
-</div>
+<div id="line" role="alert" hidden></div>
+<template data-said="blocked"><p><span lang="de">Zwischen dieser Seite und ihrem Server lässt etwas keine Verbindung (WebSocket) zu. Bitte versuche es über ein anderes Netz, oder sage es dem, der die Seite betreibt.</span><br>
+<span lang="en">Something between this page and its server lets no connection (WebSocket) through. Please try another network, or tell whoever runs this page.</span></p></template>
+<template data-said="lost"><p><span lang="de">Die Verbindung zum Server ist weg. Die Seite versucht von selbst, ihn wieder zu erreichen …</span><br>
+<span lang="en">The connection to the server is lost. The page keeps trying by itself …</span></p></template>
+<template data-said="gone"><p><span lang="de">Diese Seite war zu lange ohne Verbindung, und der Server hat sie aufgegeben. Bitte lade sie neu.</span><br>
+<span lang="en">This page was without a connection for too long, and the server has given it up. Please reload it.</span></p></template>
+<template data-said="button"><button type="button"><span lang="de">Neu laden</span> / <span lang="en">Reload</span></button></template>
 <script>
 {
   const box = document.getElementById('line'), place = document.body.dataset.baseUrl
   let kernel = '', line, held = false, failed = 0
+  const copy = what => document.querySelector('template[data-said=' + what + ']').content.cloneNode(true)
   const say = what => {
-    for (const said of box.querySelectorAll('p')) said.hidden = said.dataset.said !== what
+    if (box.dataset.said === what) return
+    box.dataset.said = what
     box.hidden = !what
+    box.replaceChildren(...what ? [copy(what), copy('button')] : [])
   }
+  box.onclick = event => { if (event.target.closest('button')) location.reload() }
   const knock = () => {
     line = new WebSocket(location.origin.replace('http', 'ws') + place + 'line/' + kernel)
     line.onopen = () => { held = true; failed = 0; say('') }

@@ -87,7 +87,7 @@ class Visits(AsyncMappingKernelManager):
 
     def notify_disconnect(self, kernel_id):
         super().notify_disconnect(kernel_id)
-        if not self._kernel_connections.get(kernel_id) and kernel_id not in self.ends: self.end_in(GRACE, kernel_id)
+        if self._kernel_connections.get(kernel_id, 0)<=0 and kernel_id not in self.ends: self.end_in(GRACE, kernel_id)
 
     def leave(self, kernel_id):
         "The visitor has said goodbye"
