@@ -135,17 +135,18 @@ def test_a_grey_bird_that_would_be_sure(bundle):
 
 
 def test_a_photo_that_the_browser_made_smaller_is_as_grey(classifier):
-    for image in (paint_bird('Amsel', size=(2400, 1800)), infrared(paint_bird('Amsel', size=(2400, 1800)))):
+    large = paint_bird('Amsel', size=(640, 480)).resize((2400, 1800))
+    for image, grey in ((large, False), (infrared(large), True)):
         whole, halved = (classifier.open(jpeg(picture, quality=quality)) for picture, quality in ((image, 85), (image.reduce(2), 95)))
-        assert whole.colourless == halved.colourless == (image.getpixel((5, 5))[1] != paint_bird('Amsel', size=(2400, 1800)).getpixel((5, 5))[1])
+        assert whole.colourless == halved.colourless == grey
 
 
 def test_few_colour_photographs_are_called_grey(classifier, shared):
     "Fog, snow, crows: fewer than one in two hundred. Greyed ones: all"
-    rows = sample(shared, 'species', 220)
+    rows = sample(shared, 'species', 150)
     photos = [classifier.open(shared/'birds'/row['path']) for row in rows]
     assert sum(photo.colourless for photo in photos) <= 1
-    assert all(classifier.open(jpeg(grey(photo.image), quality=70)).colourless for photo in photos[::4] for grey in (lambda image: image.convert('L'), infrared))
+    assert all(classifier.open(jpeg(grey(photo.image), quality=70)).colourless for photo in photos[::5] for grey in (lambda image: image.convert('L'), infrared))
 
 
 @pytest.mark.parametrize('format, options', [('WEBP', {}), ('PNG', {}), ('AVIF', {}), ('JPEG', {}), ('HEIF', {}), ('TIFF', {})])
