@@ -245,7 +245,7 @@ def check_port(port:int, verb:str='app'):
     for family,host in ((socket.AF_INET, '127.0.0.1'), (socket.AF_INET6, '::1')):
         try:
             with socket.socket(family) as door:
-                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if os.name!='nt': door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1) # On Windows two would share the port
                 door.bind((host, port))
         except OSError as e:
             if e.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT): continue # This machine has no such address
