@@ -37,7 +37,9 @@ def wrong(call):
 def faults(tree, guarded=False):
     "Each line that one system alone understands, unless somebody expects an `ImportError`, or asks before"
     for node in ast.iter_child_nodes(tree):
-        careful = guarded or isinstance(tree, ast.Try) and node in tree.body and any('ImportError' in ast.unparse(handler.type or tree) for handler in tree.handlers) or isinstance(node, (ast.IfExp, ast.If)) and re.search(r'\bhasattr\(|os\.name', ast.unparse(node.test))
+        expected = isinstance(tree, ast.Try) and node in tree.body and any('ImportError' in ast.unparse(handler.type or tree) for handler in tree.handlers)
+        asked = isinstance(node, (ast.IfExp, ast.If)) and re.search(r'\bhasattr\(|os\.name', ast.unparse(node.test))
+        careful = guarded or expected or asked
         if not careful:
             if isinstance(node, ast.Import): yield from (f'{node.lineno}: import {alias.name}' for alias in node.names if alias.name in UNIX_MODULES)
             if isinstance(node, ast.ImportFrom) and node.module in UNIX_MODULES: yield f'{node.lineno}: from {node.module}'
