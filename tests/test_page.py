@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from birdclf.app import AS_IS, WORDS, BirdPage, Session, save_template
 from birdclf.classify import Classifier, percent
-from birdclf.photo import MAX_BYTES, PhotoError, open_photo
+from birdclf.photo import MAX_BYTES, PIXELS, PhotoError, open_photo
 from birdclf.testing import PATIENCE, paint_bird, paint_scene
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
@@ -668,7 +668,7 @@ def test_by_night(visit):
 
 
 def test_limits_are_written_once(guest):
-    assert guest.read('formats') == WORDS['formats'][0].format(mb=50, mp=50)
+    assert guest.read('formats') == WORDS['formats'][0].format(mb=MAX_BYTES//2**20, **{kind: most//10**6 for kind,most in PIXELS.items()})
     assert guest.page.locator('.bc-birds li').count() == len(Classifier.load().species)
 
 
