@@ -410,7 +410,7 @@ class Photo:
         return colour(self.image)<GREY
 
 # %% ../nbs/01_photo.ipynb #00000052
-INSIDE = re.compile(rb'\xff[^\x00\x01\xff\xd0-\xd8]') # Not a marker with a segment behind it: an FF among the pixels, a restart
+INSIDE = re.compile(rb'\xff[^\x00\x01\xff\xd0-\xd8]') # But for restarts and FFs among the pixels
 FRAMES = {*range(0xc0, 0xd0)}-{0xc4, 0xc8, 0xcc}
 
 def segments(data:bytes)->Iterator[tuple[int,bytes]]:
@@ -511,7 +511,7 @@ def open_photo(
             with one_sentence(name): return _upright(source.copy(), name, name, max_side, min_side)
         data = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else _read(source)
         formats = recognise(data)
-        if formats==['JPEG'] and data.endswith(bytes(8)): data = data.rstrip(b'\0') # Room that a copy kept free, and no pixels
+        if formats==['JPEG'] and data.endswith(bytes(8)): data = data.rstrip(b'\0') # Room that a copy kept free
         with one_sentence(formats[-1]):
             if formats==['TIFF'] and overlong(data): raise PhotoError('too_slow', 'TIFF')
             try: return _opened(data, formats, max_side, min_side)
