@@ -353,7 +353,7 @@ def header(width, height):
 
 def declared(data, width, height):
     "A JPEG that says it has another size: the start of its frame, rewritten"
-    at = next(data.index(bytes([255, marker])) for marker in (0xc0, 0xc2) if bytes([255, marker]) in data)
+    at = next(data.index(bytes([255, marker])) for marker in (0xc0, 0xc2, 0xc3) if bytes([255, marker]) in data)
     return data[:at+5]+struct.pack('>HH', height, width)+data[at+9:]
 
 
@@ -395,7 +395,10 @@ def test_what_a_jpeg_needs_is_read_from_its_header():
     for data, most in ((saved(ROBIN), MAX_PIXELS), (layered, PIXELS['layered JPEG']), (lossless, PIXELS['full JPEG'])):
         height = most//15_000
         assert code(declared(data, 15_000, height+1)) == 'too_many_pixels'
-        assert code(declared(data, 15_000, height)) in ('damaged', 'too_slow') # Tried, but there are no pixels
+        try: # There are no pixels: grey, damaged or too slow, but not too many
+            assert open_photo(declared(data, 15_000, height)).height == height
+        except PhotoError as e:
+            assert e.code in ('damaged', 'too_slow')
     with pytest.raises(PhotoError, match=r'limit for JPEG \(progressive\) is 87'):
         open_photo(declared(layered, 15_000, 15_000))
     assert code(declared(saved(ROBIN), 15_000, 14_000), max_side=14_000) == 'too_many_pixels' # Asked for in full
@@ -403,8 +406,8 @@ def test_what_a_jpeg_needs_is_read_from_its_header():
 
 def test_no_format_needs_more_memory_than_was_measured(tmp_path):
     "At 6 megapixels, grain included: bytes for each pixel at the peak, above a process that has nothing to do"
-    grain = np.random.default_rng(0).integers(-20, 20, (2000, 3000, 1))
-    image = Image.fromarray((np.asarray(ROBIN.resize((3000, 2000)))+grain).clip(0, 255).astype(np.uint8))
+    grain = np.random.default_rng(0).integers(-20, 20, (1500, 4200, 1))
+    image = Image.fromarray((np.asarray(ROBIN.resize((4200, 1500)))+grain).clip(0, 255).astype(np.uint8))
     kinds = {'PNG': ('PNG', {}), 'WEBP': ('WEBP', dict(method=0)), 'AVIF': ('AVIF', dict(speed=10)), 'HEIF': ('HEIF', dict(quality=30)),
              'layered JPEG': ('JPEG', dict(progressive=True, subsampling=0)), 'TIFF': ('TIFF', {}), 'BMP': ('BMP', {}), 'JPEG': ('JPEG', {})}
     for kind, (format, options) in kinds.items():
@@ -414,7 +417,7 @@ def test_no_format_needs_more_memory_than_was_measured(tmp_path):
     for name, _, memory, outcome in rows:
         assert outcome.startswith('Photo('), (name, outcome)
         need = memory*2**20-(tmp_path/name).stat().st_size
-        assert need < 6e6*PIXEL_BYTES.get(name.removesuffix(' alpha'), 1)+20e6, (name, need/6e6)
+        assert need < 6.3e6*PIXEL_BYTES.get(name.removesuffix(' alpha'), 1)+25e6, (name, need/6.3e6)
     assert all(PIXELS[kind]*PIXEL_BYTES[kind] <= MEMORY for kind in PIXEL_BYTES)
 
 
