@@ -661,7 +661,7 @@ def test_a_redirect_is_followed_as_it_is_written(kind):
     location, path = TARGETS[kind]
     with signpost(location) as (url, asked): assert read(Web(CONTACT, **TRUSTED), url)[::2] == (200, b'ok') and asked == ['/', path]
     if kind == 'Latin-1': return # There `requests` gives up
-    with signpost(location) as (url, asked): assert requests.get(url, timeout=5).status_code == 200 and asked == ['/', path]
+    with signpost(location) as (url, asked): assert requests.get(url, timeout=PATIENCE).status_code == 200 and asked == ['/', path]
 
 
 @pytest.mark.parametrize('location, why', [('http://127.0.0.1:{port}/ü.jpg', 'not a public address: 127.0.0.1'), ('//127.0.0.1:{port}/ü', 'not a public address: 127.0.0.1'),
