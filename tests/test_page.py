@@ -542,7 +542,7 @@ def test_a_limit_in_pixels_is_the_limit_of_its_kind(alone, large):
         for most in (large.width*large.height, large.width*large.height-1):
             alone.evaluate("([kind, most]) => { limits.pixels[kind] = most; sent.length = 0 }", [kind.upper(), most])
             photo(alone, 'large', data)
-            alone.wait_for_function("sent.some(m => m.kind === 'photo')", timeout=20_000)
+            alone.wait_for_function("sent.some(m => m.kind === 'photo')")
             sent.append(alone.evaluate("weights.at(-1)"))
         assert sent[0] < 2**20 and sent[1] == len(data), kind
 
