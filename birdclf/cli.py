@@ -6,16 +6,16 @@
 __all__ = ['SERVING', 'LIBRARIES', 'VERBS', 'Refusal', 'put', 'real_name', 'visible', 'json_line', 'bar', 'paragraph', 'add_verb',
            'classify_verb', 'positive', 'add_classify', 'need', 'train_verb', 'add_train', 'natural', 'add_photos',
            'add_runs', 'compare_verb', 'add_compare', 'evaluate_verb', 'add_evaluate', 'bundle_verb', 'add_bundle',
-           'check_port', 'announce', 'page_settings', 'serve_page', 'app_verb', 'check_model', 'port_number',
-           'host_name', 'add_page', 'add_app', 'gathering', 'in_one_sentence', 'web_options', 'add_data',
+           'check_port', 'announce', 'page_settings', 'stop_by_signals', 'serve_page', 'app_verb', 'check_model',
+           'port_number', 'host_name', 'add_page', 'add_app', 'gathering', 'in_one_sentence', 'web_options', 'add_data',
            'chosen_sources', 'say_plan', 'say_place', 'say_terms', 'search_verb', 'again_at', 'tell', 'progress',
            'add_search', 'download_verb', 'add_download', 'status_verb', 'status_lines', 'common', 'add_status',
            'cleaning', 'verify_verb', 'suspect_verb', 'add_cleaning', 'add_verify', 'add_suspect', 'split_verb',
            'add_split', 'clean_verb', 'add_clean', 'import_verb', 'add_import', 'export_verb', 'add_export', 'Parser',
-           'make_parser', 'main']
+           'make_parser', 'check_here', 'main']
 
 # %% ../nbs/60_cli.ipynb #00000002
-import errno,json,logging,os,re,socket,sys
+import errno,json,logging,os,re,signal,socket,sys
 from argparse import ArgumentParser,ArgumentTypeError,RawDescriptionHelpFormatter
 from contextlib import closing,contextmanager
 from http.client import HTTPConnection,HTTPException
@@ -251,7 +251,7 @@ def check_port(port:int, verb:str='app'):
             if e.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT): continue # This machine has no such address
             taken = e.errno==errno.EADDRINUSE
             why = 'is taken by another program' if taken else f'cannot be used ({e.strerror})'
-            raise Refusal(f'Port {port} {why}. Choose another one: birdclf {verb} --port {port%65535+1}', 1) from e
+            raise Refusal(f'Port {port} {why}. Choose another one: birdclf {verb} --port {port+8000 if port<1024 else port%65535+1}', 1) from e
 
 # %% ../nbs/60_cli.ipynb #00000019
 def announce(port:int):
@@ -283,12 +283,20 @@ def page_settings(
                                 allow_template_override='NO', allow_theme_override='NO'))
 
 # %% ../nbs/60_cli.ipynb #0000001d
+def stop_by_signals():
+    "A closed terminal, or a request to end, clears up as Ctrl-C does; who was told to outlive the terminal does"
+    for name in ('SIGTERM','SIGHUP'):
+        number = getattr(signal, name, None) # Windows has no terminals that hang up
+        if number and signal.getsignal(number) is not signal.SIG_IGN: signal.signal(number, lambda *_: sys.exit(0))
+
 def serve_page(
     module:str,       # Makes the page: its `page()` is what a visitor sees
     port:int,
     friends:list[str] # Names that the page answers to, besides those of this machine
 )->int:
     "Serve a page until somebody stops it"
+    if os.path.expanduser('~')=='~': os.environ['HOME'] = os.sep # Nobody that this machine knows, as in many containers
+    stop_by_signals()
     from traitlets.config import Config
     from birdclf.app import save_template
     from birdclf.serve import NoPage,Server,rehearse,settings,workplace,write_page
@@ -713,6 +721,11 @@ def make_parser()->ArgumentParser:
     return parser
 
 # %% ../nbs/60_cli.ipynb #0000002d
+def check_here():
+    "Nothing, if this is run in a folder; otherwise a refusal"
+    try: os.getcwd()
+    except OSError as e: raise Refusal('The folder in which this was started is gone. Go to another one first: cd', 1) from e
+
 def main(
     argv:list[str]|None=None, # Without the program's name; None for those of this process
 )->int:                       # 0 if all went well, 1 if a file could not be read, 2 for wrong use
@@ -723,7 +736,9 @@ def main(
     try:
         try:
             args = parser.parse_args(argv)
-            if 'run' in args: return args.run(args)
+            if 'run' in args:
+                check_here()
+                return args.run(args)
             parser.print_help()
             return 0
         finally: put(end='')

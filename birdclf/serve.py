@@ -153,12 +153,13 @@ def workplace():
     except OSError as e: raise NoPage(f'There is no folder in which the page could work ({e.strerror}). Name one with TMPDIR.') from e
     with work as folder:
         names = {name: f'{folder}/{name.split("_")[1].lower()}' for name in ('JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR', 'JUPYTER_CONFIG_DIR')}
-        before = {name: os.environ.get(name) for name in (*names, 'IPYTHONDIR', 'JUPYTER_PATH')}
+        before = {name: os.environ.get(name) for name in (*names, 'IPYTHONDIR', 'JUPYTER_PATH', 'PYTHONSTARTUP')}
+        os.environ.pop('PYTHONSTARTUP', None) # Meant for somebody who types
         os.environ |= names | dict(IPYTHONDIR=f'{folder}/ipython', JUPYTER_PATH=os.pathsep.join(filter(None, [folder, before['JUPYTER_PATH']])))
         try: yield Path(folder), bool(short)
         finally:
             for name,value in before.items():
-                if value is None: del os.environ[name]
+                if value is None: os.environ.pop(name, None)
                 else: os.environ[name] = value
 
 # %% ../nbs/53_serve.ipynb #53221f2f
@@ -204,16 +205,17 @@ def channels(client):
 def rehearse(notebook:Path, config:Config):
     "Nothing, if the page opens; otherwise a `NoPage`"
     kernel = KernelManager(config=config, kernel_spec_manager=ThisPython(), connection_file=str(notebook.with_name(f'kernel-{uuid4()}.json')))
-    kernel.start_kernel(cwd=str(notebook.parent))
     try:
+        kernel.start_kernel(cwd=str(notebook.parent))
         client = kernel.blocking_client()
         with channels(client):
             client.wait_for_ready(timeout=120)
             for cell in nbformat.read(notebook, 4).cells:
                 said = reply(kernel, client, cell.source)
                 if said['status']!='ok': raise NoPage(f"The page does not open: {said['ename']}: {said['evalue']}".split('\n')[0])
-    except RuntimeError as e: raise NoPage(f'The page does not open: {e}') from e
-    finally: kernel.shutdown_kernel(now=True)
+    except (RuntimeError, OSError) as e: raise NoPage(f'The page does not open: {e}') from e
+    finally:
+        if kernel.has_kernel: kernel.shutdown_kernel(now=True)
 
 # %% ../nbs/53_serve.ipynb #6e4c72db
 class Server(Voila):

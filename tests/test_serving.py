@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -441,6 +442,18 @@ def test_without_a_home(browser, tmp_path, robin, home):
     named(browser, tmp_path/'log.txt', robin, BIRDCLF, 'app', '--port', env=kept | (dict(HOME=home) if home else {}))
 
 
+def test_somebody_whom_the_machine_does_not_know(browser, tmp_path, robin):
+    "As in many containers: a number without a name, and without a home"
+    kept = {name: value for name,value in os.environ.items() if name not in ('HOME', 'USER', 'LOGNAME', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME')}
+    start = [sys.executable, '-c', 'import pwd, sys\ndef unknown(number): raise KeyError(number)\npwd.getpwuid = unknown\nfrom birdclf.cli import main\nsys.exit(main())']
+    named(browser, tmp_path/'log.txt', robin, *start, 'app', '--port', env=kept)
+
+
+def test_a_start_up_script_for_those_who_type(browser, tmp_path, robin):
+    (tmp_path/'first.py').write_text('raise SystemExit')
+    named(browser, tmp_path/'log.txt', robin, BIRDCLF, 'app', '--port', env=os.environ | dict(PYTHONSTARTUP=str(tmp_path/'first.py')))
+
+
 def test_nothing_is_written_into_a_home(browser, tmp_path, robin):
     "And nothing is taken from there: neither a start-up script nor another Python of the same name"
     home = tmp_path/'home'
@@ -498,11 +511,46 @@ def test_a_python_that_cannot_run():
     assert 'does not open' in refused(*broken("sys.executable = '/bin/false'"))
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='there, nobody can remove a folder that is in use')
+@pytest.mark.parametrize('verb', [['app'], ['import', 'photographs']], ids=lambda verb: verb[0])
+def test_a_folder_that_is_gone(tmp_path, verb):
+    (tmp_path/'gone').mkdir()
+    start = 'import os, sys; os.rmdir("../gone"); os.execv(sys.argv[1], sys.argv[1:])'
+    assert 'The folder in which this was started is gone' in refused(sys.executable, '-c', start, BIRDCLF, *verb, cwd=tmp_path/'gone')
+
+
 def test_a_library_that_is_broken(tmp_path):
     "As after half an update: what the page needs is there, and cannot be imported"
     (tmp_path/'onnxruntime.py').write_text('raise ImportError("libstdc++ is too old")')
     said = refused(BIRDCLF, 'app', env=os.environ | dict(PYTHONPATH=str(tmp_path)))
     assert 'libstdc++ is too old' in said
+
+
+# --- how it ends
+
+@pytest.mark.skipif(os.name == 'nt', reason='needs signals')
+@pytest.mark.parametrize('when', ['tried out', 'served'])
+@pytest.mark.parametrize('ending', ['SIGTERM', 'SIGHUP', 'SIGINT'])
+def test_it_leaves_nothing(tmp_path, when, ending):
+    "Asked to end, or the terminal is closed, also before there is a page"
+    log = tmp_path/'log.txt'
+    start = 'import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])'
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    with open(log, 'wb') as output:
+        process = psutil.Popen([sys.executable, '-c', start, BIRDCLF, 'app', '--port', str(port)], stdout=output, stderr=output)
+    try:
+        until(lambda: pythons(process) if when == 'tried out' else b'http://' in log.read_bytes(), 'begun')
+        if when == 'served': send(f'http://localhost:{port}/', f'Host: localhost:{port}')
+        family = pythons(process)
+        told = Path(next(word for word in family[0].cmdline() if 'birdclf-' in word)) # The file that tells a visitor's Python its sockets
+        assert told.exists()
+        process.send_signal(getattr(signal, ending))
+        assert process.wait(PATIENCE) == (130 if (when, ending) == ('tried out', 'SIGINT') else 0)
+        assert not psutil.wait_procs(family, timeout=PATIENCE)[1] and not told.parent.exists() and 'Traceback' not in log.read_text(encoding='utf-8')
+    finally:
+        for p in [*process.children(recursive=True), process] if process.is_running() else []: p.kill()
 
 
 # --- another model
