@@ -215,7 +215,9 @@ def rehearse(notebook:Path, config:Config):
                 if said['status']!='ok': raise NoPage(f"The page does not open: {said['ename']}: {said['evalue']}".split('\n')[0])
     except (RuntimeError, OSError) as e: raise NoPage(f'The page does not open: {e}') from e
     finally:
-        if kernel.has_kernel: kernel.shutdown_kernel(now=True)
+        if kernel.has_kernel: # Also one that was only half started when Ctrl-C came
+            kernel.provisioner.process.kill()
+            kernel.provisioner.process.wait()
 
 # %% ../nbs/53_serve.ipynb #6e4c72db
 class Server(Voila):
