@@ -46,6 +46,8 @@ def welcome(
     "Is this a question for us, asked by a page of ours?"
     hosts, origins = headers.get_list('Host'), headers.get_list('Origin')
     if len(hosts)!=1 or name_in(hosts[0]) not in (*HERE, *friends): return False
+    outside = headers.get('Sec-Fetch-Site') in ('cross-site', 'same-site')
+    if outside and headers.get('Sec-Fetch-Dest')!='document': return False # A link is a visit like any other
     addresses = [re.sub('^https?://', '', origin.lower()) for origin in origins]
     return all(address==hosts[0].lower() or name_in(address) in friends for address in addresses)
 

@@ -129,6 +129,39 @@ def test_forged_origins(door, origin):
     assert send(address, f'Host: {host}', f'Origin: {origin}', path='/voila/static/voila.js')[0] == 403
 
 
+def test_a_page_from_outside_starts_no_python(browser, quiet, door):
+    "As pictures, frames and questions without an answer; a link is a visit like any other"
+    kind, address, process = door
+    outside = ThreadingHTTPServer(('127.0.0.1', 0), Outside)
+    threading.Thread(target=outside.serve_forever, daemon=True).start()
+    page = browser.new_context().new_page()
+    answers = []
+    page.on('response', lambda answer: answers.append(answer.status) if answer.url.startswith(address) else None)
+    page.goto(f'http://127.0.0.1:{outside.server_port}/')
+    page.evaluate("""async address => {
+        for (const kind of ['img', 'iframe', 'script']) document.body.append(Object.assign(document.createElement(kind), {src: address + '?' + kind}))
+        await fetch(address, {mode: 'no-cors'})
+        document.body.append(Object.assign(document.createElement('a'), {href: address, textContent: 'birds'}))
+    }""", address)
+    until(lambda: page.evaluate('1') and len(answers) == 4, 'answered')
+    assert answers == [403]*4 and not pythons(process)
+    page.click('a')
+    page.wait_for_selector('.bc-page' if kind == 'app' else '.cl-tile', timeout=1000*PATIENCE)
+    page.context.close()
+    outside.shutdown()
+    outside.server_close()
+
+
+class Outside(BaseHTTPRequestHandler):
+    "A page of somebody else"
+    def log_message(self, *_): pass
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header('Content-Type', 'text/html')
+        self.end_headers()
+        self.wfile.write(b'<body>')
+
+
 def test_websockets(quiet, door):
     "A real visit, and others who would like to listen in"
     _, address, process = door
