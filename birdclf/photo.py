@@ -6,10 +6,10 @@
 __all__ = ['MAX_BYTES', 'MIN_SIDE', 'SMALL_SIDE', 'FORMATS', 'LIMITS', 'ENGLISH', 'GERMAN', 'SENTENCES', 'MEMORY', 'MAX_PIXELS',
            'PIXEL_BYTES', 'PIXELS', 'SPOKEN', 'SIGNATURES', 'HEIF', 'BRANDS', 'OTHERS', 'FILMS', 'MAX_SECONDS',
            'MAX_LIST', 'TEXTS', 'FOLDERS', 'TURNS', 'MAX_PROFILE', 'PAPER', 'PEAK', 'TO_SRGB', 'GREY', 'INSIDE',
-           'FRAMES', 'END', 'NOISE', 'PhotoError', 'too_large', 'too_many', 'recognise', 'strict_pillow', 'overlong',
-           'one_sentence', 'forget_xmp', 'orientation', 'plain', 'eight_bits', 'rgb', 'pq', 'light_of', 'hlg', 'bent',
-           'on_paper', 'boxes', 'nclx', 'signalled', 'shrunk', 'colour', 'Photo', 'segments', 'jpeg_kind', 'noise',
-           'finished', 'with_end', 'open_photo']
+           'FRAMES', 'END', 'MAX_WHOLE', 'NOISE', 'PhotoError', 'too_large', 'too_many', 'recognise', 'strict_pillow',
+           'overlong', 'one_sentence', 'forget_xmp', 'orientation', 'plain', 'eight_bits', 'rgb', 'pq', 'light_of',
+           'hlg', 'bent', 'on_paper', 'boxes', 'nclx', 'signalled', 'shrunk', 'colour', 'Photo', 'segments',
+           'jpeg_kind', 'noise', 'finished', 'with_end', 'open_photo']
 
 # %% ../nbs/01_photo.ipynb #00000002
 import logging,re,threading,warnings,zlib
@@ -444,6 +444,7 @@ def _loaded(image, kind, max_side, min_side):
 
 # %% ../nbs/01_photo.ipynb #0000005b
 END = b'\xff\xd9'
+MAX_WHOLE = 40_000_000 # Pixels that are unpacked to look for a gap, beside all the waves of as many
 NOISE = bytes(range(250, 5, -9))*3 # Begins with a 1, as what the decoder fills in begins with a 0
 
 def noise(first:int)->bytes:
@@ -467,7 +468,8 @@ def with_end(data:bytes)->bytes:
     pictures = set()
     for more in (END, noise(0)+END, noise(4)+END):
         image = Image.open(_Impatient(data+more), formats=['JPEG'])
-        if image.width*image.height>PIXELS['full JPEG']//2: raise OSError('too large to be decoded in full')
+        if image.width*image.height>MAX_WHOLE: image.draft(image.mode, [side//4 for side in image.size])
+        if image.width*image.height>MAX_WHOLE: raise OSError('too large to be decoded in full')
         image.load()
         bands = (image.crop((0, top, image.width, top+64)) for top in range(0, image.height, 64))
         pictures.add(reduce(lambda sum,band: zlib.crc32(band.tobytes(), sum), bands, 0))

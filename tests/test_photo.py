@@ -508,10 +508,11 @@ def test_a_jpeg_that_lacks_a_whole_layer_is_cut():
         assert code(whole[:last]) == 'damaged'
 
 
-def test_a_large_jpeg_without_its_end():
-    large = saved(ROBIN.resize((8192, 5120)), quality=70)
-    assert open_photo(large[:-2], min_side=256).width == 8192
-    assert code(large[:-3], min_side=256) == code(large[:-400], min_side=256) == 'damaged'
+@pytest.mark.parametrize('size, options', [((8192, 5120), {}), ((8160, 6144), dict(progressive=True)), ((16320, 12240), {})])
+def test_a_large_jpeg_without_its_end(size, options):
+    large = saved(ROBIN.resize(size, Image.Resampling.NEAREST), quality=70, **options)
+    assert open_photo(large[:-2], min_side=256) == open_photo(large, min_side=256)
+    assert code(large[:-4], min_side=256) == code(large[:-400], min_side=256) == 'damaged'
 
 
 def test_half_a_file_is_none_whatever_others_have_set(monkeypatch):
