@@ -8,7 +8,7 @@ __all__ = ['MAX_BYTES', 'MIN_SIDE', 'SMALL_SIDE', 'FORMATS', 'LIMITS', 'ENGLISH'
            'MAX_LIST', 'TEXTS', 'FOLDERS', 'TURNS', 'MAX_PROFILE', 'PAPER', 'PEAK', 'TO_SRGB', 'GREY', 'INSIDE',
            'FRAMES', 'END', 'MAX_WHOLE', 'NOISE', 'PhotoError', 'too_large', 'too_many', 'recognise', 'strict_pillow',
            'overlong', 'one_sentence', 'forget_xmp', 'orientation', 'plain', 'eight_bits', 'rgb', 'pq', 'light_of',
-           'hlg', 'bent', 'on_paper', 'boxes', 'nclx', 'signalled', 'shrunk', 'colour', 'Photo', 'segments',
+           'hlg', 'bent', 'on_paper', 'boxes', 'nclx', 'chunks', 'signalled', 'shrunk', 'colour', 'Photo', 'segments',
            'jpeg_kind', 'noise', 'finished', 'with_end', 'open_photo']
 
 # %% ../nbs/01_photo.ipynb #00000002
@@ -351,6 +351,15 @@ def nclx(data:bytes)->tuple[int,int]|None:
             if name==b'colr' and content[:4]==b'nclx': return unpack_from('>HH', content, 4)
 
 # %% ../nbs/01_photo.ipynb #00000059
+def chunks(data:bytes)->Iterator[tuple[bytes,bytes]]:
+    "The chunks of a PNG before its pixels: each one's name and contents"
+    at = 8
+    while at+8<=len(data):
+        size, name = unpack_from('>I4s', data, at)
+        if name==b'IDAT': return
+        yield name, data[at+8:at+8+size]
+        at += size+12
+
 def signalled(
     image:Image.Image, # Opened
     data:bytes,        # Its file
@@ -359,11 +368,11 @@ def signalled(
     said = None
     if image.format=='HEIF' and (said := image.info.get('nclx_profile')):
         said = said['color_primaries'], said['transfer_characteristics']
-    if image.format=='PNG' and 0<=(at := data.find(b'cICP', 8, data.find(b'IDAT'))): said = *data[at+4:at+6],
+    if image.format=='PNG': said = next((tuple(content[:2]) for name,content in chunks(data) if name==b'cICP'), None)
     if image.format=='AVIF':
         try: said = nclx(data)
         except (KeyError, IndexError, StructError): return None # Arranged in another way, and open all the same
-    return said if said and said[1] in (16, 18) else None
+    return said if said and said[1:] in ((16,), (18,)) else None
 
 # %% ../nbs/01_photo.ipynb #00000029
 def shrunk(
@@ -481,6 +490,7 @@ def _upright(image, name, kind, max_side, min_side, light=None):
     "The `Photo` in an image that has been opened and not yet decoded"
     size = _loaded(image, kind, max_side, min_side)
     turn, profile = orientation(image), image.info.get('icc_profile') or light
+    if name=='PNG' and light: profile = light # Goes before a profile there, and in the others after it
     white = 65535 if image.mode.startswith('I;16') else None
     picture = shrunk(image, min(image.size)//min_side if min_side else max(image.size)//(2*max_side))
     if picture.mode in ('I', 'F'): picture = eight_bits(picture, white)

@@ -291,6 +291,14 @@ def test_a_bright_light_is_no_hole():
         assert (np.diff(image[..., 0], axis=1) >= -1)[:, :60].all() and image[0, 0, 2] > 200
 
 
+def test_what_a_png_says_of_its_light_is_a_chunk_and_goes_before_a_profile():
+    data, light = saved(as_light(ROBIN, 16), 'PNG', icc_profile=SRGB), chunk(b'cICP', bytes([9, 16, 0, 1]))
+    assert distance(open_photo(data[:33]+light+data[33:]).image, ROBIN) < 14
+    data = saved(ROBIN, 'PNG')
+    for words in (chunk(b'tEXt', b'Comment\0'+light[4:]), chunk(b'cICP', b'\x09')):
+        assert open_photo(data[:33]+words+data[33:]).image == ROBIN
+
+
 def test_only_the_primary_pictures_light_counts():
     "A gain map or a thumbnail of an AVIF may be in PQ: the photograph is not"
     avif = saved(ROBIN, 'AVIF', quality=95)
