@@ -229,7 +229,7 @@ TURNS = {2:_turn.FLIP_LEFT_RIGHT, 3:_turn.ROTATE_180, 4:_turn.FLIP_TOP_BOTTOM,
 
 def forget_xmp(image:Image.Image):
     "Take away what Pillow would read an orientation from that no browser reads"
-    for name in ('xmp', 'XML:com.adobe.xmp'): image.info.pop(name, None)
+    for name in ('xmp', 'XML:com.adobe.xmp', 'Raw profile type exif'): image.info.pop(name, None)
 
 def orientation(image:Image.Image)->int:
     "The EXIF orientation of a decoded `image`, 1 to 8; 1 where it has none that makes sense"

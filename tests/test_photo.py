@@ -162,6 +162,16 @@ def test_an_orientation_in_xmp_alone_is_ignored(format):
         assert distance(open_photo(lying(ROBIN, 3, format, **options)).image, ROBIN) < 4
 
 
+@pytest.mark.parametrize('zip', [False, True])
+def test_an_orientation_in_the_words_of_a_png_is_ignored(zip):
+    from PIL.PngImagePlugin import PngInfo
+    note, words = Image.Exif(), PngInfo()
+    note[0x0112] = 6
+    words.add_text('Raw profile type exif', f'\nexif\n{len(note.tobytes()):8}\n{note.tobytes().hex()}\n', zip=zip)
+    photo = open_photo(saved(ROBIN, 'PNG', pnginfo=words))
+    assert photo.image == ROBIN and not photo.turned
+
+
 def test_whether_it_was_turned_is_known():
     for format in ('JPEG', 'PNG', 'WEBP', 'AVIF'):
         assert [open_photo(lying(ROBIN, note, format)).turned for note in (1, 3, 6, 9)] == [False, True, True, False], format
