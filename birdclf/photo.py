@@ -389,14 +389,17 @@ def shrunk(
     return whole
 
 # %% ../nbs/01_photo.ipynb #00000063
-GREY = 5.5 # Of 255; of 1,475 photographs of birds in colour, two stay under it, and next to all that were made grey
+GREY = 5 # Of 255; of 1,475 photographs of birds in colour, four stay under it, and next to all that were made grey
 
 def colour(image:Image.Image)->float:
-    "How far from the middle colour of its brightness the hundredth part of `image` is that is furthest, of 255"
-    ycc = np.asarray(image.resize((96, 96), Image.Resampling.BOX).convert('YCbCr'), dtype=np.float32).reshape(-1, 3)
-    groups = ycc[np.argsort(ycc[:,0], kind='stable')].reshape(32, -1, 3)[...,1:]
-    apart = groups-np.median(groups, axis=1, keepdims=True)
-    return float(np.quantile(np.hypot(apart[...,0], apart[...,1]), .99))
+    "How far from the colour of what is as bright the hundredth part of the middle of `image` is that is furthest, of 255"
+    ycc = np.asarray(image.resize((48, 48), Image.Resampling.BOX).convert('YCbCr'), dtype=np.float32)
+    middle = ycc[6:-6,6:-6].reshape(-1, 3)
+    groups = middle[np.argsort(middle[:,0], kind='stable')].reshape(16, -1, 3)
+    groups = groups-np.median(groups, axis=1, keepdims=True)
+    light, tint = groups[...,:1], groups[...,1:]
+    slope = (light*tint).sum(1, keepdims=True)/np.maximum((light**2).sum(1, keepdims=True), 1e-6)
+    return float(np.quantile(np.linalg.norm(tint-slope*light, axis=-1), .99))
 
 # %% ../nbs/01_photo.ipynb #0000002b
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageOps
 
 from birdclf.bundle import BundleError, Preprocessing, load_bundle, save_bundle
 from birdclf.classify import Answer, Classifier, article, decide, percent, pixels
@@ -120,6 +120,30 @@ def test_a_grey_bird_is_never_sure(classifier, grey):
     assert answer.sentence('de').endswith('Das Foto hat keine Farben, und viele Vögel unterscheiden sich nur darin.')
     found = answer.to_dict()
     assert found['reason'] == answer.reason and len(found['candidates']) == len(answer.candidates)
+
+
+def stamped(image, colour, where):
+    "`image` in grey, as a camera at a feeder hands it out: with something coloured printed at the rim"
+    grey, (width, height) = image.convert('L').convert('RGB'), image.size
+    draw = ImageDraw.Draw(grey)
+    if where == 'date': draw.text((width*.5, height*.93), '29.11.2026 03:12', fill=colour, font_size=height*.05)
+    if where == 'strip': draw.rectangle((0, height*.9, width, height), fill=colour)
+    if where == 'badge': draw.ellipse((width*.88, height*.88, width*.98, height*.98), fill=colour)
+    if where == 'frame': draw.rectangle((0, 0, width-1, height-1), outline=colour, width=height//15)
+    return grey
+
+
+@pytest.mark.parametrize('where', ['date', 'strip', 'badge', 'frame'])
+@pytest.mark.parametrize('colour', ['red', 'yellow', 'dodgerblue'])
+def test_what_a_camera_prints_on_a_grey_picture_is_no_colour(classifier, where, colour):
+    answer = classifier.classify(jpeg(stamped(paint_bird('Weißstorch', size=(640, 480)), colour, where), quality=85))
+    assert answer.colourless and answer.verdict != 'sure'
+
+
+@pytest.mark.parametrize('dark, bright', [((0, 0, 0), (60, 255, 60)), ((0, 0, 60), (255, 240, 160)), ((30, 0, 40), (255, 190, 255))], ids=['green', 'blue to yellow', 'violet'])
+def test_a_tint_is_no_colour(classifier, dark, bright):
+    tinted = ImageOps.colorize(paint_bird('Weißstorch', size=(640, 480)).convert('L'), dark, bright)
+    assert classifier.classify(jpeg(tinted, quality=90)).colourless
 
 
 def test_a_grey_bird_that_would_be_sure(bundle):
