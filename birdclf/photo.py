@@ -102,7 +102,7 @@ MEMORY = 500*2**20       # Bytes that unpacking one picture may take
 MAX_PIXELS = 250_000_000 # And nothing larger than this, however cheap
 
 PIXEL_BYTES = {'layered JPEG':6, 'full JPEG':6, # Bytes for each pixel, measured: the most that any took
-               'PNG':6, 'GIF':6, 'BMP':6, 'TIFF':6, 'HEIF':10, 'AVIF':12, 'WEBP':17}
+               'PNG':6, 'GIF':6, 'BMP':6, 'TIFF':8, 'HEIF':10, 'AVIF':12, 'WEBP':17}
 PIXELS = {'JPEG':MAX_PIXELS} | {kind: MEMORY//size for kind,size in PIXEL_BYTES.items()}
 SPOKEN = {'HEIF':'HEIC', 'WEBP':'WebP', 'layered JPEG':'JPEG (progressive)', 'full JPEG':'JPEG'}
 
