@@ -93,7 +93,7 @@ class Seen:
         return Seen([r for r,k in zip(self.records, rows) if k], self.embeddings[rows], [])
 
 def _rows_of(records): return [(r.path.name, r.path.stat().st_size, r.species, r.group) for r in records]
-def _code_of(*things): return sha256(json.dumps(things, ensure_ascii=False).encode('utf-8')).hexdigest()[:12]
+def _code_of(*things): return sha256(json.dumps(things, ensure_ascii=False).encode('utf-8', 'surrogateescape')).hexdigest()[:12]
 
 def save_array(path:Path, array:np.ndarray):
     "Write `array` whole or not at all"

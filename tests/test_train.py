@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,3 +126,10 @@ def test_two_photographs_with_one_name_and_one_size_have_two_small_copies(tmp_pa
     small = shrunk(read_folder(tmp_path/'photos', load_species()), tmp_path/'small')
     red, blue = (Image.open(record.path).getpixel((5, 5)) for record in small)
     assert red[0] > 200 > red[2] and blue[2] > 200 > blue[0]
+
+
+def test_a_name_that_is_no_text_has_a_fingerprint_too(tmp_path):
+    from birdclf.train import Recipe, fingerprint
+    (tmp_path/'photos'/'Amsel').mkdir(parents=True)
+    Path(os.fsdecode(os.fsencode(tmp_path)+b'/photos/Amsel/gr\xfcn.jpg')).write_bytes(b'x')
+    assert len(fingerprint(read_folder(tmp_path/'photos', load_species()), load_species(), Recipe())) == 12
