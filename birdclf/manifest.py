@@ -636,7 +636,8 @@ def _papers(manifest, folder, species, gone, sealed):
             writer.writerow(line), text.write(_credit(line))
             new.add(line['path'])
         if not writer: table.write('path,found_by\r\n')
-        for path in gone-new: (folder/path).unlink(missing_ok=True)
+        for path in gone-new:
+            for end in ('', '.part'): (folder/f'{path}{end}').unlink(missing_ok=True) # The second is of an export that was shot
 
 def _listed(folder):
     "The files that the last export made; a `ManifestError` if something else is in the `folder`"

@@ -18,7 +18,7 @@ from urllib.parse import unquote,urlsplit
 
 from fastcore.basics import patch
 
-from .folder import read_metadata
+from .folder import as_written,files_in,folders_in,read_metadata
 from .license import License,read_license
 from .manifest import Row,now
 from .photo import MAX_BYTES,PhotoError,recognise
@@ -457,8 +457,8 @@ class Folder(Source):
         if not self.folder.is_dir(): raise SpeciesError(f'{folder} is not a folder. Give one that holds a folder of photographs for each bird.')
         self.rows = read_metadata(self.folder)
         top = self.folder/'species' if (self.folder/'species').is_dir() else self.folder
-        for path in sorted(top.iterdir()):
-            if path.is_dir() and not path.name.startswith('.') and path.name not in ('other_birds', 'not_bird'): self.by_bird.setdefault(birds.find(path.name).scientific, []).append(path)
+        for path in folders_in(top):
+            if path.name not in ('other_birds', 'not_bird'): self.by_bird.setdefault(birds.find(path.name).scientific, []).append(path)
         if not self.by_bird: raise SpeciesError(f'{folder} holds no folders. Make one for each bird, and put the photographs into them.')
 
     def queries(self, bird): return [bird.scientific] if bird.scientific in self.by_bird else []
@@ -471,23 +471,31 @@ class Folder(Source):
 
     def files(self, bird)->list[str]:
         "The names of the files there are for `bird`"
-        found = (path for top in self.by_bird.get(bird.scientific, ()) for path in top.rglob('*'))
-        return sorted(path.relative_to(self.folder).as_posix() for path in found if path.is_file() and not path.name.startswith('.'))
+        return sorted(path.relative_to(self.folder).as_posix() for top in self.by_bird.get(bird.scientific, ()) for path in files_in(top))
 
     def scope(self, species):
         "Changes when files come or go"
         return sha256('\0'.join([str(self.folder), *self.files(species)]).encode('utf-8', 'surrogateescape')).hexdigest()[:12]
 
     def _row(self, name, bird):
-        path, known = self.folder/name, {key: text.removeprefix("'") if text[:2] in FORMULAS else text for key,text in self.rows.get(name, {}).items() if key and text}
-        with open(path, 'rb') as file: data = file.read(MAX_BYTES+1)
-        try: status, reason = recognise(data) and 'downloaded', ''
-        except PhotoError as e: status, reason = 'rejected', f"not a photograph: {e.code.replace('_', ' ')}"
+        path, known = self.folder/name, {key: text.removeprefix("'") if text[:2] in FORMULAS else text for key,text in self.rows.get(as_written(name), {}).items() if key and text}
+        data, reason = _read(path)
         license = read_license(f"{known.get('license') or known.get('licence') or ''} {known.get('license_version') or ''}".strip())
-        digest = sha256(data).hexdigest()
+        digest = sha256(os.fsencode(path) if data is None else data).hexdigest()
+        kept = dict(bytes=len(data), sha256=digest) if data is not None else {}
         papers = {key: value for key,value in known.items() if key in PAPERS and value}
-        return Row(bird.scientific, self.name, digest[:32], f'sha256:{digest}', **{'license_url': license.url, 'retrieved_at': now(), **papers},
-                   license=license.code, observer_id=known.get('source') or '', status=status, reason=reason, path=str(path), bytes=path.stat().st_size, sha256=digest, fetched_at=now())
+        return Row(bird.scientific, self.name, digest[:32], f'sha256:{digest}', **kept, **{'license_url': license.url, 'retrieved_at': now(), **papers},
+                   license=license.code, observer_id=known.get('source') or '', status='rejected' if reason else 'downloaded', reason=reason, path=str(path), fetched_at=now())
+
+def _read(path):
+    "The bytes of a file, None if there is no getting at them; and why it is no use, '' if it is"
+    try:
+        str(path).encode('utf-8')
+        with open(path, 'rb') as file: data = file.read(MAX_BYTES+1)
+    except UnicodeEncodeError: return None, 'its name is not in UTF-8: rename it, and import again'
+    except OSError: return None, 'not a photograph: unreadable'
+    try: return data, recognise(data) and ''
+    except PhotoError as e: return data, f"not a photograph: {e.code.replace('_', ' ')}"
 
 # %% ../nbs/11_sources.ipynb #0000002d
 SOURCES = {source.name: source for source in (INat, Gbif, Commons, Openverse, Bing, Flickr, Brave)}

@@ -20,6 +20,7 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from random import Random
+from unicodedata import normalize
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -949,7 +950,9 @@ def test_own_photographs_are_cleaned_split_and_trained_on_and_not_passed_on(tmp_
     records, warning = one_by_one(read_folder(tmp_path/'own', load_species()))
     assert Counter(r.species for r in records) == {'Amsel': 8, 'Blaumeise': 10, 'Pirol': 1, 'Rotkehlchen': 10} and 'by one hand' in warning
     assert Counter(r.split for r in records) == {'train': 23, 'test': 6} and len({r.group for r in records}) == 29
-    assert birdclf('export', tmp_path/'own', '--data', tmp_path/'data')[0] == 0 and not list((tmp_path/'own').rglob('*.jpg')) # Exported for everybody, they go
+    one = next((tmp_path/'own').rglob('*.jpg'))
+    shutil.copyfile(one, f'{one}.part') # As an export leaves it that was shot in the middle of a file
+    assert birdclf('export', tmp_path/'own', '--data', tmp_path/'data')[0] == 0 and not list((tmp_path/'own').rglob('*.jpg*')) # Exported for everybody, they go
 
 
 def test_several_folders_of_one_bird_are_one(tmp_path):
@@ -1019,6 +1022,68 @@ def test_a_metadata_csv_as_spreadsheets_and_cameras_write_it_is_read(tmp_path, t
     assert birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[0] == 0
     assert sorted((' '.join(row.creator.split()), row.license) for row in rows_of(tmp_path/'data')) == [('', ''), ('Jürgen Amsler', 'by')]
     assert [record.group for record in read_folder(tmp_path/'painted', load_species())] == ['Jürgen', 'Amsel/1.jpg']
+
+
+@pytest.mark.parametrize('written', [lambda path: f'./{path}', lambda path: path.replace('/', '\\'), lambda path: f'{path} ', lambda path: normalize('NFD', path)],
+                         ids=['dot', 'Windows', 'blank', 'letters taken apart'])
+@pytest.mark.parametrize('there', ['NFC', 'NFD'])
+def test_a_path_in_metadata_csv_is_found_however_it_is_spelt(tmp_path, written, there):
+    paint_folder(tmp_path/'painted', ['Amsel'], n=1)
+    (tmp_path/'painted'/'Amsel').rename(tmp_path/'painted'/normalize(there, 'Grünfink'))
+    (tmp_path/'painted'/'metadata.csv').write_text(TABLE.format(written('Grünfink/0.jpg')), encoding='utf-8')
+    assert birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[0] == 0
+    assert [row.creator for row in rows_of(tmp_path/'data')] == ['Jürgen Amsler']
+    assert [record.group for record in read_folder(tmp_path/'painted', load_species())] == ['Jürgen']
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='there are no named pipes here')
+def test_what_never_ends_is_not_read(tmp_path):
+    "A named pipe where a photograph should be is no photograph, and one instead of metadata.csv is refused"
+    paint_folder(tmp_path/'painted', ['Amsel'], n=2, size=(80, 64))
+    os.mkfifo(tmp_path/'painted'/'Amsel'/'pipe.jpg')
+    assert len(read_folder(tmp_path/'painted', load_species())) == 2
+    os.mkfifo(tmp_path/'painted'/'metadata.csv')
+    status, out, err = birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')
+    assert (status, out) == (2, '') and 'a pipe' in one_sentence(err)
+
+
+def test_what_systems_leave_in_folders_is_no_photograph_and_no_bird(tmp_path):
+    "Thumbnails would be copies of photographs on the other side of the split"
+    mine = tmp_path/'mine'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    paint_folder(tmp_path, ['Blaumeise'], n=1, size=(80, 64))
+    for place in ('__MACOSX/Amsel/0.jpg', '@eaDir/Amsel/0.jpg', '#recycle/old.jpg', 'Amsel/@eaDir/0.jpg/SYNOPHOTO_THUMB_M.jpg', 'Amsel/.thumbnails/0.jpg', 'Amsel/Thumbs.db', 'Pirol/desktop.ini'):
+        (mine/place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(tmp_path/'Blaumeise'/'0.jpg', mine/place)
+    photographs = ['Amsel/0.jpg', 'Amsel/1.jpg', 'Pirol/0.jpg', 'Pirol/1.jpg']
+    status, out, err = birdclf('import', mine, '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and sorted(row.path for row in rows_of(tmp_path/'data')) == [str(mine/path) for path in photographs]
+    assert [record.path for record in read_folder(mine, load_species())] == [mine/path for path in photographs]
+
+
+@pytest.mark.skipif(not Path('/proc/self/mem').exists(), reason='there is no file here that even root may not read')
+def test_a_photograph_that_cannot_be_read_is_taken_up_when_it_can(tmp_path):
+    paint_folder(tmp_path/'mine', ['Amsel'], n=2, size=(80, 64))
+    (tmp_path/'mine'/'Amsel'/'bad.jpg').symlink_to('/proc/self/mem')
+    assert birdclf('import', tmp_path/'mine', '--data', tmp_path/'data')[0] == 0
+    assert Counter((row.status, row.reason) for row in rows_of(tmp_path/'data')) == {('downloaded', ''): 2, ('rejected', 'not a photograph: unreadable'): 1}
+    assert '1 of those rejected perhaps through no fault of their own' in birdclf('status', '--data', tmp_path/'data')[1]
+    (tmp_path/'mine'/'Amsel'/'bad.jpg').unlink()
+    paint_folder(tmp_path, ['Amsel'], n=1, seed=7, size=(80, 64))[0].rename(tmp_path/'mine'/'Amsel'/'bad.jpg')
+    status, out, err = birdclf('verify', '--retry', '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and Counter(row.status for row in rows_of(tmp_path/'data')) == {'verified': 3}
+    assert birdclf('import', tmp_path/'mine', '--data', tmp_path/'data')[1].startswith('0 photographs are in the manifest now')
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='names of files are text here')
+def test_a_name_that_is_no_text_is_told(tmp_path):
+    "As a disk from the last century has it; `import` says so, and takes the photograph up once it has another name"
+    odd = os.fsencode(paint_folder(tmp_path/'mine', ['Amsel'], n=2, size=(80, 64))[0].parent)+b'/gr\xfcn.jpg'
+    os.rename(tmp_path/'mine'/'Amsel'/'0.jpg', odd)
+    assert birdclf('import', tmp_path/'mine', '--data', tmp_path/'data')[0] == 0
+    assert Counter(row.reason.partition(':')[0] for row in rows_of(tmp_path/'data')) == {'': 1, 'its name is not in UTF-8': 1}
+    os.rename(odd, tmp_path/'mine'/'Amsel'/'0.jpg')
+    assert birdclf('import', tmp_path/'mine', '--data', tmp_path/'data')[1].startswith('1 photographs are in the manifest now')
 
 
 def test_an_export_does_not_write_among_other_things(tmp_path):
