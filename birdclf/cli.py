@@ -15,7 +15,7 @@ __all__ = ['SERVING', 'LIBRARIES', 'VERBS', 'Refusal', 'put', 'real_name', 'visi
            'make_parser', 'check_here', 'main']
 
 # %% ../nbs/60_cli.ipynb #00000002
-import errno,json,logging,os,re,signal,socket,sys
+import errno,json,logging,os,re,signal,socket,sqlite3,sys
 from argparse import ArgumentParser,ArgumentTypeError,RawDescriptionHelpFormatter
 from contextlib import closing,contextmanager
 from http.client import HTTPConnection,HTTPException
@@ -381,6 +381,7 @@ def in_one_sentence():
     try: yield
     except DiskFull as e: raise Refusal(str(e), 1) from e
     except (ManifestError, SpeciesError, PhotosError, ContactError, BundleError) as e: raise Refusal(str(e), 2) from e
+    except sqlite3.DatabaseError as e: raise Refusal(f'manifest.sqlite is damaged ({e}). Copy it from a backup, or start in an empty folder.', 2) from e # In the middle: at its head it is noticed when it is opened
     except KeyboardInterrupt as e: raise Refusal('Stopped. Nothing is lost; the same command goes on from here.', 130) from e
 
 def web_options()->dict:

@@ -337,6 +337,7 @@ def _whose(path):
 
 def _unusable(error, path):
     if getattr(error, 'sqlite_errorname', '')=='SQLITE_FULL': return DiskFull(f'The disk with {path} is full. Make room, and run the same command again; nothing is lost.')
+    if getattr(error, 'sqlite_errorname', '').startswith('SQLITE_BUSY'): return ManifestError(f'{path} is held by another program. Close that, and run the same command again.')
     return ManifestError(f'{path} cannot be used ({error}). Move it elsewhere, and run `birdclf verify`: it is made anew.')
 
 # %% ../nbs/20_verify.ipynb #0000001b
@@ -374,9 +375,14 @@ def put(self:Looks, sha256:str, species, open_set, embedding, traits, sketch):
     except sqlite3.DatabaseError as e: raise _unusable(e, self.path) from e
 
 @patch
+def _asked(self:Looks, question, values):
+    try: return self.db.execute(question, values).fetchall()
+    except sqlite3.DatabaseError as e: raise _unusable(e, self.path) from e
+
+@patch
 def known(self:Looks)->set[str]:
     "The sha256 of every file that was seen"
-    return {digest for digest, in self.db.execute('SELECT sha256 FROM looks WHERE model=?', (self.model,))}
+    return {digest for digest, in self._asked('SELECT sha256 FROM looks WHERE model=?', (self.model,))}
 
 @patch
 def get(self:Looks,
@@ -390,7 +396,7 @@ def get(self:Looks,
     for place,digest in enumerate(sha256s): places.setdefault(digest, []).append(place)
     for part in in_parts(places):
         question = f"SELECT sha256, {', '.join(names)} FROM looks WHERE model=? AND sha256 IN ({', '.join('?'*len(part))})"
-        for digest,*blobs in self.db.execute(question, (self.model, *part)):
+        for digest,*blobs in self._asked(question, (self.model, *part)):
             for name,blob in zip(names, blobs):
                 value = np.frombuffer(blob, KINDS[name])
                 if arrays[name] is None: arrays[name] = np.full((len(sha256s), len(value)), np.nan, np.float16 if KINDS[name]==np.float16 and len(names)<len(KINDS) else np.float32)

@@ -443,6 +443,14 @@ def test_a_store_that_is_not_ours_or_newer_is_refused_and_left_alone(tmp_path, c
     assert run(tmp_path, classifier).photographs == 1 and rows_of(tmp_path) == rows
 
 
+@pytest.mark.parametrize('step', [verify, suspect], ids=['verify', 'suspect'])
+def test_a_store_with_other_columns_is_a_sentence(tmp_path, classifier, step):
+    gathered(tmp_path, {'0.jpg': JPEG})
+    run(tmp_path, classifier)
+    database(tmp_path/'looks.sqlite', f'PRAGMA application_id={verifying.OURS}', 'PRAGMA user_version=1', 'CREATE TABLE looks(mice)')
+    with Manifest(tmp_path, write=True) as manifest, pytest.raises(ManifestError, match='Move it elsewhere'): step(manifest, classifier)
+
+
 def test_another_model_looks_again(tmp_path):
     with Looks(tmp_path, 'one') as looks: looks.put('a', [1], [2, 3], [4], [5], [6])
     with Looks(tmp_path, 'other') as looks: assert looks.known() == set()
