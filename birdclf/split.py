@@ -277,7 +277,7 @@ def check_kept(manifest:Manifest):
     good = sum(len(found)>1 for found in groups.values())
     if len(groups)==1: raise ManifestError(f'All {len(rows):,} kept photographs are of one bird, {rows[0].bird}: there is nothing to tell it from. Bring photographs of a second one.')
     if groups and good<2: raise ManifestError(f'Of {len(groups)} birds {good or "none"} has two photographs that may be parted, and it takes two such birds: one photograph to learn from and another to be judged by. '
-                                              'All others are copies of each other, of one observation, or of one photographer. Bring more.')
+                                              'All others are copies of each other, of one observation, or of one photographer. Bring more; or, if you can do without knowing who took them, take the columns creator and source out of metadata.csv and import into another folder with --data.')
 
 def parted(rows:list[Row], hands:set[str])->list[Row]:
     "`rows` as if nobody knew what `hands` took"
