@@ -239,10 +239,10 @@ def test_tabs_are_visits_of_their_own(browser, quiet, door, robin):
     one.context.close()
 
 
+@pytest.mark.parametrize('door', ['app'], indirect=True)
 def test_who_only_considers_leaving_stays(browser, quiet, door, robin):
     "A link to a file, or a question whether one really wants to go"
     kind, address, process = door
-    if kind != 'app': pytest.skip('the same frame')
     visitor = come(browser, kind, address)
     visitor.page.evaluate("window.dispatchEvent(new Event('beforeunload', {cancelable: true}))")
     visitor.choose(('robin.jpg', robin))
@@ -250,10 +250,10 @@ def test_who_only_considers_leaving_stays(browser, quiet, door, robin):
     visitor.leave()
 
 
+@pytest.mark.parametrize('door', ['clean'], indirect=True)
 def test_the_last_click_is_kept(browser, data, door):
     "It was made a moment before the page was closed"
     kind, address, process = door
-    if kind != 'clean': pytest.skip('nothing is decided there')
     cleaner = come(browser, kind, address)
     cleaner.press('d')
     cleaner.page.close()

@@ -107,7 +107,7 @@ JPEG = saved(made_up(0), quality=90)
 NASTY = {'empty.jpg': (b'', 'not a photograph: empty'), 'page.jpg': (b'<!DOCTYPE html><p>not found', 'not a photograph: format'),
          'half.jpg': (JPEG[:len(JPEG)//2], 'not a photograph: damaged'), 'noise.png': (b'\x89PNG\r\n\x1a\n'+JPEG, 'not a photograph: damaged'),
          'text.gif': (b'a bird in the hand', 'not a photograph: not a picture'), 'dot.png': (saved(Image.new('RGB', (31, 400)), 'PNG'), 'not a photograph: too small'),
-         'bomb.png': (saved(Image.new('1', (9000, 9000)), 'PNG'), 'not a photograph: too many pixels'), 'gone.jpg': (None, MISSING)}
+         'bomb.png': (saved(Image.new('1', (10_000, 10_000)), 'PNG'), 'not a photograph: too many pixels'), 'gone.jpg': (None, MISSING)}
 
 
 def test_every_bad_file_is_rejected_with_its_reason_and_the_others_go_on(tmp_path, classifier):
