@@ -311,6 +311,7 @@ def serve_page(
             logging.getLogger('tornado').setLevel('ERROR')
             server.start()
     except NoPage as e: raise Refusal(str(e), 1) from e
+    except OSError as e: raise Refusal(f'The page cannot be served: {e}. Does this machine know the name localhost, and has its temporary folder room? (TMPDIR names another one.)', 1) from e
     return 0
 
 # %% ../nbs/60_cli.ipynb #c1ea0001

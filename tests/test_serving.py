@@ -540,6 +540,17 @@ def test_nowhere_to_write():
     assert 'TMPDIR' in said
 
 
+def test_a_machine_that_does_not_know_itself():
+    "As with an empty /etc/hosts"
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    said = refused(*broken("import socket\nknown = socket.getaddrinfo\ndef asked(host, *more, **named):\n"
+                           "    if host == 'localhost': raise socket.gaierror(-2, 'Name or service not known')\n"
+                           "    return known(host, *more, **named)\nsocket.getaddrinfo = asked"), '--port', port)
+    assert 'Name or service not known' in said and 'localhost' in said
+
+
 def test_a_python_that_cannot_run():
     assert 'does not open' in refused(*broken("sys.executable = '/bin/false'"))
 
