@@ -188,6 +188,7 @@ def write_page(folder:Path, module:str)->Path:
     nbformat.write(notebook, path)
     return path
 
+# %% ../nbs/53_serve.ipynb #b65e5634
 def reply(kernel:KernelManager, client, code:str)->dict:
     "What a kernel says to a line of code"
     asked = client.execute(code)
