@@ -383,7 +383,7 @@ def in_one_sentence():
     except DiskFull as e: raise Refusal(str(e), 1) from e
     except (ManifestError, SpeciesError, PhotosError, ContactError, BundleError) as e: raise Refusal(str(e), 2) from e
     except sqlite3.DatabaseError as e: raise Refusal( # In the middle: at its head it is noticed when it is opened
-        f'manifest.sqlite cannot be used ({e}). If another program holds it, close that, and run the same command again; if it is damaged, copy it from a backup, or start in an empty folder.', 2) from e
+        f'manifest.sqlite cannot be used ({e}). If another program holds it, close that, and run the same command again. Is it damaged? Copy it from a backup, or start in an empty folder.', 2) from e
     except KeyboardInterrupt as e: raise Refusal('Stopped. Nothing is lost; the same command goes on from here.', 130) from e
 
 def web_options()->dict:

@@ -8,7 +8,7 @@ __all__ = ['HERE', 'LEAVING', 'GRACE', 'UNCLAIMED', 'PATIENCE', 'GONE', 'SOCKET'
            'reply', 'channels', 'rehearse', 'Server']
 
 # %% ../nbs/53_serve.ipynb #e897dd44
-import os,re
+import os,re,signal
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
@@ -232,3 +232,18 @@ class Server(Voila):
     def init_handlers(self):
         door = [Rule(Stranger(self.friends), Refused), (r'/voila/line/(.+)', Line), (r'/voila/api/shutdown/(.+)', Goodbye)]
         return [*door, *super().init_handlers()]
+
+    def listen(self):
+        "Voila's, with an end that comes between two answers and not in the middle of one"
+        IOLoop.current().add_callback(self.heed, self.leave)
+        super().listen()
+
+    def heed(self, act):
+        for name in ('SIGINT','SIGTERM','SIGHUP'):
+            number = getattr(signal, name, None)
+            if number and signal.getsignal(number) is not signal.SIG_IGN: signal.signal(number, act)
+
+    def leave(self, *_):
+        "Whoever asks once is heard; asking twice is no hurry"
+        self.heed(signal.SIG_IGN)
+        self.ioloop.add_callback_from_signal(self.ioloop.stop)

@@ -872,9 +872,9 @@ def test_bars_are_seen_without_colours(alone, robin, scheme):
     "Windows' high contrast takes the colours away; the bar of a bird at 50 % must still end in the middle"
     alone.emulate_media(forced_colors='active', color_scheme=scheme)
     photo(alone, 'robin.jpg', robin)
+    alone.wait_for_function("sent.some(m => m.kind === 'photo')") # Afterwards nothing is drawn anew
     alone.evaluate('m => say(m, [])', sure(1))
-    place = alone.evaluate("(({x, y, width, height}) => ({x, y, width, height}))(document.querySelector('.bc-track').getBoundingClientRect())")
-    bar = Image.open(io.BytesIO(alone.screenshot(clip=place, full_page=True))).convert('L')     # Bars are drawn anew when the picture comes
+    bar = Image.open(io.BytesIO(alone.locator('.bc-track').first.screenshot(animations='disabled'))).convert('L')
     full, empty, edge = (bar.getpixel((round(at*bar.width), bar.height//2)) for at in (.25, .75, .998))
     assert abs(full-empty) > 60 and abs(edge-empty) > 60
     chosen, other = (Image.open(io.BytesIO(alone.locator(f'.bc-language[lang={language}]').screenshot())).convert('L').getpixel((8, 22))
