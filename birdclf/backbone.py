@@ -22,6 +22,8 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN,IMAGENET_DEFAULT_STD
 from torch import nn
 
+from .errors import Refusal
+
 # %% ../nbs/40_backbone.ipynb #00000005
 @dataclass(frozen=True)
 class WeightFile:
@@ -40,8 +42,9 @@ IMAGENET = WeightFile('mobilenet_v2_1.0_224_quant.tflite', CORAL+'mobilenet_v2_1
     '7aad0c74c5e3c06e5eb3c827e13304fdd68a83da6087d92ee169c24ff9fd4776', 3610798)
 
 # %% ../nbs/40_backbone.ipynb #00000007
-class WeightsError(ValueError):
+class WeightsError(Refusal):
     "Weights that are missing, or not what they should be"
+    status = 1
 
 def weights_folder()->Path:
     "The folder that keeps downloaded weights: `$BIRDCLF_WEIGHTS`, or `~/.cache/birdclf`"

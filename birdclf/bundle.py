@@ -15,10 +15,11 @@ from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
 
+from .errors import Refusal
 from .species import Species,SpeciesError,SpeciesList
 
 # %% ../nbs/50_bundle.ipynb #0000000f
-class BundleError(ValueError):
+class BundleError(Refusal):
     "A bundle that must not be used: what is wrong, and what to do"
 
 def insist(ok:bool, sentence:str, step:str='Export the model again, or use another bundle.'):

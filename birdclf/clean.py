@@ -34,6 +34,7 @@ import anywidget
 import traitlets
 from fastcore.basics import patch
 
+from .errors import Refusal
 from .manifest import DiskFull, Manifest, ManifestError, Row, file_of, now
 from .photo import PhotoError, open_photo
 from .species import Species, SpeciesError, SpeciesList, load_species, spellings
@@ -62,7 +63,7 @@ class Said(NamedTuple):
     at:str=''       # When
 
 # %% ../nbs/22_clean.ipynb #00000008
-class CleaningError(ValueError):
+class CleaningError(Refusal):
     "Something that cannot be done here: what, and what can"
 
 def person(name:str)->str:

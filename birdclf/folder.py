@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from unicodedata import normalize
 
+from .errors import Refusal
 from .species import SpeciesError,SpeciesList,read_table,spellings
 
 # %% ../nbs/31_folder.ipynb #00000005
@@ -34,7 +35,7 @@ def labels_of(species:SpeciesList)->list[str]:
     return [bird.german for bird in species]+[OTHER_BIRD, NOT_BIRD]
 
 # %% ../nbs/31_folder.ipynb #00000007
-class PhotosError(ValueError):
+class PhotosError(Refusal):
     "A folder of photographs that cannot be used: what is wrong, and what to do"
 
 def read_metadata(

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from fastcore.basics import patch
 from filelock import FileLock,Timeout
 
+from .errors import Refusal
 from .species import SpeciesError,SpeciesList,read_table
 
 # %% ../nbs/02_manifest.ipynb #00000005
@@ -149,11 +150,12 @@ SCHEMA = [
 OURS = int.from_bytes(b'bird', 'big') # SQLite keeps this number in the file, to tell whose it is
 
 # %% ../nbs/02_manifest.ipynb #0000000d
-class ManifestError(ValueError):
+class ManifestError(Refusal):
     "A manifest that cannot be used: what is wrong, and what to do"
 
 class DiskFull(ManifestError):
     "There is no room left on the disk; nothing that was written is lost"
+    status = 1
 
 def _sentence(error, path):
     "What SQLite's `error` means for the owner of `path`"

@@ -25,6 +25,7 @@ import numpy as np
 
 from .bundle import Bundle
 from .classify import Answer,Classifier,decide
+from .errors import Refusal
 from .evaluate import Figure,Predictions,figures,open_set,probabilities,wilson,written
 from .folder import NOT_BIRD,OTHER_BIRD,PhotosError,Record,labels_of,read_folder
 from .photo import PhotoError,open_photo
@@ -419,7 +420,7 @@ photographs that it has not seen. The same goes for photographs by the same hand
 """
 
 # %% ../nbs/45_report.ipynb #00000039
-class ReportError(ValueError):
+class ReportError(Refusal):
     "A report that cannot be written: why, and what to do"
 
 def _beginning(path):

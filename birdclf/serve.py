@@ -28,6 +28,8 @@ from traitlets.config import Config
 from voila.app import Voila
 from zmq import IPC_PATH_MAX_LEN
 
+from .errors import Refusal
+
 # %% ../nbs/53_serve.ipynb #8457d184
 HERE = 'localhost','127.0.0.1','[::1]' # Names that always mean this machine
 
@@ -137,7 +139,9 @@ class Goodbye(RequestHandler):
         self.set_status(204)
 
 # %% ../nbs/53_serve.ipynb #3a8c11c6
-class NoPage(Exception): "The page would not open for a visitor; the sentence says why"
+class NoPage(Refusal):
+    "The page would not open for a visitor; the sentence says why"
+    status = 1
 
 SOCKET = len(f'/birdclf-12345678/voila_12345678/kernel-{uuid4()}-ipc-12345') # What the path of a socket has besides its folder
 

