@@ -24,6 +24,7 @@ from fastcore.basics import patch
 from filelock import FileLock,Timeout
 
 from .errors import Refusal
+from .license import License
 from .species import SpeciesError,SpeciesList,read_table
 
 # %% ../nbs/02_manifest.ipynb #00000005
@@ -603,13 +604,12 @@ def _credit(line):
     clean = {key: re.sub(r'[\s\[\]<>|`*_]+', ' ', value).strip() for key,value in line.items()}
     title, who = clean['title'], clean['creator']
     page, terms = (re.sub(r'[\s<>]', '', line[key]) for key in ('page_url', 'license_url'))
-    version = f" {line['license_version']}" if line['license_version'] else ''
-    name = {'cc0': 'CC0', 'pdm': 'Public Domain', '': 'no licence known', 'arr': 'all rights reserved'}.get(line['license'], f"CC {line['license'].upper()}")
+    name = License(line['license'], line['license_version']).name
     changed = (f"; {clean['changes']}" if clean['changes'] else '')+('; not to be passed on' if line['license'] in SEALED else '')
     address = page or re.sub(r'[<>]', '', line['file_url'])
     where = f'<{address}>, ' if address else ''
     return (f"- `{line['path']}`: {title or 'photograph'}, by {who or 'an author whom the source does not name'}, "
-            f"{where}{name}{version}{f' <{terms}>' if terms else ''}{changed}\n")
+            f"{where}{name}{f' <{terms}>' if terms else ''}{changed}\n")
 
 # %% ../nbs/02_manifest.ipynb #0000003e
 TITLE = ('# Who took these photographs\n\nEach is under its own licence, which is named with it.\n\n',

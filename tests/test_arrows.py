@@ -13,11 +13,11 @@ PACKAGE = ROOT/'birdclf'
 HEAVY = {'torch', 'torchvision', 'fastai', 'requests', 'sklearn', 'matplotlib', 'pandas', 'timm'}
 OFF_THE_PATH = HEAVY | {f'birdclf.{name}' for name in ('manifest', 'web', 'search', 'sources', 'download', 'replay', 'verify', 'suspect', 'clean', 'split', 'train', 'compare', 'backbone', 'export', 'evaluate', 'report')}
 # What the modules that name a bird may import of ours
-ARROWS = {'species': set(), 'photo': set(), 'bundle': {'species'}, 'classify': {'bundle', 'photo', 'species'},
-          'app': {'classify', 'bundle', 'photo', 'species'}, 'serve': set(), 'folder': {'species'}}
+ARROWS = {'species': {'errors', 'files'}, 'photo': {'errors'}, 'bundle': {'species'}, 'classify': {'bundle', 'photo', 'species'},
+          'app': {'classify', 'bundle', 'photo', 'species'}, 'serve': set(), 'folder': {'errors', 'files', 'photo', 'species'}}
 
 # The same for those that gather, which load nothing that trains
-GATHERING = {'manifest': {'species'}, 'license': set(), 'web': set(), 'search': {'species', 'manifest', 'license', 'web'},
+GATHERING = {'manifest': {'errors', 'files', 'database', 'license', 'species'}, 'license': set(), 'web': set(), 'search': {'species', 'manifest', 'license', 'web'},
              'sources': {'search', 'species', 'folder', 'manifest', 'license', 'photo', 'web'}, 'download': {'manifest', 'photo', 'web'}, 'replay': {'species', 'testing'}}
 
 # And for those that clean, which know no network but the one that names birds, and ask the web for nothing
