@@ -21,8 +21,8 @@ GATHERING = {'manifest': {'errors', 'files', 'database', 'license', 'species'}, 
              'sources': {'search', 'species', 'folder', 'manifest', 'license', 'photo', 'web'}, 'download': {'manifest', 'photo', 'web'}, 'replay': {'species', 'testing'}}
 
 # And for those that clean, which know no network but the one that names birds, and ask the web for nothing
-CLEANING = {'verify': {'manifest', 'photo', 'classify', 'bundle'}, 'suspect': {'manifest', 'verify', 'classify', 'bundle', 'species'},
-            'clean': {'manifest', 'verify', 'suspect', 'photo', 'species'}, 'split': {'manifest'}}
+CLEANING = {'thumbnails': {'manifest', 'files'}, 'verify': {'manifest', 'photo', 'classify', 'bundle', 'thumbnails'}, 'suspect': {'manifest', 'verify', 'classify', 'bundle', 'species'},
+            'clean': {'manifest', 'thumbnails', 'verify', 'suspect', 'photo', 'species'}, 'split': {'manifest'}}
 
 # Judging knows no network but the one that names birds; comparing trains, and knows no manifest
 JUDGING = {'compare': {'backbone', 'folder', 'species', 'train'}, 'evaluate': {'bundle'}, 'report': {'bundle', 'classify', 'evaluate', 'folder', 'photo', 'species'}}
