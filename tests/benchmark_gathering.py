@@ -18,7 +18,7 @@ from time import perf_counter, sleep
 import psutil
 from PIL import Image
 
-from birdclf.replay import catalogue
+from birdclf.catalogue import catalogue
 from birdclf.species import load_species
 
 HOSTS, LATENCY = 16, .1

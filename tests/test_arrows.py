@@ -17,8 +17,12 @@ ARROWS = {'species': {'errors', 'files'}, 'photo': {'errors'}, 'bundle': {'speci
           'app': {'classify', 'bundle', 'photo', 'species'}, 'serve': set(), 'folder': {'errors', 'files', 'photo', 'species'}}
 
 # The same for those that gather, which load nothing that trains
-GATHERING = {'manifest': {'errors', 'files', 'database', 'license', 'species'}, 'license': set(), 'web': set(), 'search': {'species', 'manifest', 'license', 'web'},
-             'sources': {'search', 'species', 'folder', 'manifest', 'license', 'photo', 'web'}, 'download': {'manifest', 'photo', 'web'}, 'replay': {'species', 'testing'}}
+GATHERING = {'manifest': {'errors', 'files', 'database', 'license', 'species'}, 'license': set(), 'web': {'errors'},
+             'search': {'errors', 'species', 'manifest', 'license', 'web'},
+             'sources': {'search', 'species', 'folder', 'manifest', 'license', 'photo', 'web'},
+             'download': {'errors', 'files', 'manifest', 'photo', 'web'},
+             'catalogue': {'species', 'testing'}, 'desks': {'catalogue', 'species'},
+             'replay': {'catalogue', 'desks', 'errors', 'species'}}
 
 # And for those that clean, which know no network but the one that names birds, and ask the web for nothing
 CLEANING = {'thumbnails': {'manifest', 'files'}, 'verify': {'manifest', 'photo', 'classify', 'bundle', 'thumbnails'}, 'suspect': {'manifest', 'verify', 'classify', 'bundle', 'species'},

@@ -5,7 +5,8 @@ from distributed import Client, LocalCluster
 
 from birdclf.download import careful_web, download, fetch_shard, shards
 from birdclf.manifest import Manifest, Row, host
-from birdclf.replay import Replay, catalogue
+from birdclf.catalogue import catalogue
+from birdclf.replay import Replay
 from birdclf.species import load_species
 
 

@@ -31,11 +31,13 @@ pytest.importorskip('filelock', reason="needs birdclf[gather]")
 import requests
 
 import birdclf.download as downloading
+from birdclf.catalogue import catalogue
+from birdclf.desks import as_text
 from birdclf.download import Downloader, HostLimits, careful_web, download
 from birdclf.folder import PhotosError, one_by_one, read_folder
 from birdclf.manifest import COLUMNS, DECISION, INSERT, OURS, SCHEMA, STATUSES, Manifest, ManifestError, Row, export_folder
 from birdclf.photo import PhotoError, open_photo
-from birdclf.replay import MANNERS, Replay, catalogue, plain
+from birdclf.replay import MANNERS, Replay
 from birdclf.species import SpeciesList, load_species
 from birdclf.testing import PATIENCE, load, paint_folder
 from birdclf.web import Web, WebError, read
@@ -473,7 +475,7 @@ def test_an_address_that_is_none_fails_with_a_reason(tmp_path, url):
 
 def test_an_hour_is_too_long(tmp_path, monkeypatch, plain_world):
     "The host is parked, its rows stay, the next run remembers without a request; other hosts go on"
-    monkeypatch.setitem(MANNERS, 'busy-hour', lambda wish: plain('Not now.', 429, **{'Retry-After': '3600'}))
+    monkeypatch.setitem(MANNERS, 'busy-hour', lambda wish: as_text('Not now.', 429, **{'Retry-After': '3600'}))
     urls = [f"{plain_world.manner_url('busy-hour', '127.0.0.2')}?{n}" for n in range(40)]
     manifest_of(tmp_path, [*urls, clean_url(plain_world, 0)])
     before = time.time()

@@ -14,10 +14,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from birdclf.catalogue import CROWS, catalogue
 from birdclf.cli import main
+from birdclf.desks import all_observations, dice
 from birdclf.license import Policy, by_code, read_license
 from birdclf.manifest import Manifest, Row, export_folder
-from birdclf.replay import CROWS, Replay, all_observations, catalogue, dice
+from birdclf.replay import Replay
 from birdclf.search import Asker, Busy, Limits, Puzzling, Stopped, Trouble, Unanswerable, gather, judged, plan, readmit, word_queries
 from birdclf.sources import SOURCES, Bing, Brave, Commons, Flickr, Gbif, INat, Openverse, identity, plain_text
 from birdclf.species import Species, load_species
@@ -83,7 +85,7 @@ def bench(world, tmp_path, monkeypatch):
     monkeypatch.setenv('BIRDCLF_REPLAY', world.base)
     with (bench := Bench(tmp_path/'data', world)).manifest:
         yield bench
-        for waiting in world.desk._fail.values(): waiting.clear()
+        for waiting in world.moods.ordered.values(): waiting.clear()
 
 
 @pytest.fixture
@@ -631,7 +633,7 @@ def test_waits_and_stops_and_remembers(bench, body):
     assert until >= bench.clock()+600 and bench.manifest.paused('inat')[0] == until and '5 times' in why
     bench.renew()
     assert 'inat' in bench.gather([WREN], [INat], 10).stopped and bench.asked() == []
-    bench.world.desk._fail['inat'].clear()
+    bench.world.moods.ordered['inat'].clear()
     bench.clock.at = until+1
     assert bench.gather([WREN], [INat], 10).new > 0
 
@@ -748,7 +750,7 @@ def test_keys_stay_secret(bench, kind, capsys, monkeypatch):
         source = kind(bench.ask, policy=Policy(True, True))
         with pytest.raises(Trouble) as caught: source.search(WREN, 5)
         told.append(''.join(traceback.format_exception(caught.value)))
-        bench.world.desk._fail[kind.name].clear()
+        bench.world.moods.ordered[kind.name].clear()
     for home in ('http://127.0.0.1:9', 'http://no-such-host.invalid', 'http://169.254.169.254'):
         bench.manifest.pause(kind.name, 0, '')
         source.base = home
