@@ -375,11 +375,13 @@ def in_one_sentence():
     "What goes wrong in gathering and cleaning is said in a sentence; Ctrl-C is an ordinary way to stop"
     for module in LIBRARIES: need(module, 'gather', 'Gathering')
     from birdclf.bundle import BundleError
+    from birdclf.files import CannotWrite
     from birdclf.folder import PhotosError
     from birdclf.manifest import DiskFull,ManifestError
     from birdclf.species import SpeciesError
     from birdclf.web import ContactError
     try: yield
+    except CannotWrite as e: raise Refusal(str(e), e.status) from e
     except DiskFull as e: raise Refusal(str(e), 1) from e
     except (ManifestError, SpeciesError, PhotosError, ContactError, BundleError) as e: raise Refusal(str(e), 2) from e
     except sqlite3.DatabaseError as e: raise Refusal( # In the middle: at its head it is noticed when it is opened
