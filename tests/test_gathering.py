@@ -1236,7 +1236,7 @@ def test_bytes_in_an_hour(tmp_path, monkeypatch):
         def for_a_while(seconds, **options):
             with Manifest(tmp_path, write=True) as manifest:
                 one = Downloader(manifest, careful_web(CONTACT, **TRUSTED), **options)
-                timer = threading.Timer(seconds, one._interrupted)
+                timer = threading.Timer(seconds, one.stop.hear)
                 timer.start()
                 try: return one.run(bar=quiet)
                 finally: timer.cancel()
