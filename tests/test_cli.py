@@ -1,4 +1,4 @@
-"The `birdclf` command, as a shell meets it"
+"The `birdclf` command: `command` is a process, as a shell meets it; `birdclf` is the same function, called in this one"
 import json
 import os
 import shutil
@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from birdclf import __file__ as package, __version__
-from birdclf.cli import bar, main, real_name, visible
+from birdclf.cli import main
+from birdclf.command import bar, real_name, visible
 from birdclf.manifest import Manifest, Row
 from birdclf.testing import PATIENCE, paint_bird, paint_folder
 
@@ -21,10 +22,23 @@ COMMAND = Path(sys.executable).with_name('birdclf')
 KEYS = ['file', 'verdict', 'species', 'probability', 'candidates', 'scores', 'reason']
 
 
-def birdclf(*arguments, cwd=None, env=None, **options):
+def command(*arguments, cwd=None, env=None, **options):
     "Exit status, stdout and stderr of a whole process"
     done = subprocess.run([COMMAND, *arguments], capture_output=True, cwd=cwd, env=os.environ | (env or {}), timeout=PATIENCE, **options)
     return done.returncode, done.stdout.decode('utf-8'), done.stderr.decode('utf-8')
+
+
+@pytest.fixture
+def birdclf(capsys, monkeypatch):
+    "Exit status, stdout and stderr of a call in this process"
+    def call(*arguments, cwd=None):
+        capsys.readouterr()
+        with monkeypatch.context() as here:
+            if cwd: here.chdir(cwd)
+            try: status = main([str(argument) for argument in arguments])
+            except SystemExit as e: status = e.code
+        return status, *capsys.readouterr()
+    return call
 
 
 def lines(text): return [json.loads(line) for line in text.splitlines()]
@@ -41,7 +55,7 @@ def photos(tmp_path_factory):
 # JSON
 
 def test_json(photos):
-    status, out, err = birdclf('classify', '--json', 'Amsel.jpg', 'notes.jpg', './Pirol.jpg', 'none.jpg', cwd=photos)
+    status, out, err = command('classify', '--json', 'Amsel.jpg', 'notes.jpg', './Pirol.jpg', 'none.jpg', cwd=photos)
     found = lines(out)
     assert (status, err) == (1, '')
     assert [list(answer) for answer in found] == [KEYS]*4
@@ -54,20 +68,20 @@ def test_json(photos):
         assert all(list(c) == ['german', 'english', 'scientific', 'probability'] for c in answer['candidates'])
 
 
-def test_exit_status_0_when_all_could_be_read(photos):
+def test_exit_status_0_when_all_could_be_read(birdclf, photos):
     assert birdclf('classify', '--json', 'Amsel.jpg', cwd=photos)[0] == 0
     assert birdclf('classify', 'Amsel.jpg', cwd=photos)[0] == 0
 
 
 @pytest.mark.parametrize('top', [1, 5, 74, 100000])
-def test_top(photos, top):
+def test_top(birdclf, photos, top):
     status, out, _ = birdclf('classify', '--json', '--top', str(top), 'Amsel.jpg', cwd=photos)
     candidates = lines(out)[0]['candidates']
     assert status == 0 and len(candidates) >= min(top, 74)
     assert [c['probability'] for c in candidates] == sorted((c['probability'] for c in candidates), reverse=True)
 
 
-def test_german(photos):
+def test_german(birdclf, photos):
     english, german = (lines(birdclf('classify', '--json', '--language', language, 'Amsel.jpg', 'none.jpg', cwd=photos)[1]) for language in ('en', 'de'))
     assert 'Diese Datei gibt es nicht' in german[1]['reason'] and 'no such file' in english[1]['reason']
     assert {k: v for k, v in english[0].items() if k != 'reason'} == {k: v for k, v in german[0].items() if k != 'reason'}
@@ -82,9 +96,9 @@ def test_strange_names(photos, tmp_path, env):
     try:
         for name in NAMES: shutil.copy(photos/'Amsel.jpg', os.path.join(os.fsencode(tmp_path), name))
     except OSError as e: pytest.skip(f'this file system refuses some names: {e}')
-    status, out, err = birdclf('classify', '--json', '--', *NAMES, cwd=tmp_path, env=env)
+    status, out, err = command('classify', '--json', '--', *NAMES, cwd=tmp_path, env=env)
     assert (status, err) == (0, '') and [os.fsencode(answer['file']) for answer in lines(out)] == NAMES
-    status, out, err = birdclf('classify', '--', *NAMES, cwd=tmp_path, env=env)
+    status, out, err = command('classify', '--', *NAMES, cwd=tmp_path, env=env)
     assert (status, err) == (0, '') and not set(out) & set('\x1b\x85\u2028\u202e\r\x9b')
     assert 'two\nlines' not in out and 'two\\nlines' in out
 
@@ -92,7 +106,7 @@ def test_strange_names(photos, tmp_path, env):
 def test_umlauts_are_written_as_they_are(photos, tmp_path):
     shutil.copy(photos/'Amsel.jpg', tmp_path/'Grünspecht.jpg')
     for env in ({}, dict(LC_ALL='C'), dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')):
-        for options in ([], ['--json']): assert 'Grünspecht.jpg' in birdclf('classify', *options, 'Grünspecht.jpg', cwd=tmp_path, env=env)[1]
+        for options in ([], ['--json']): assert 'Grünspecht.jpg' in command('classify', *options, 'Grünspecht.jpg', cwd=tmp_path, env=env)[1]
 
 
 def test_names_in_this_process():
@@ -102,7 +116,7 @@ def test_names_in_this_process():
 
 # For people
 
-def test_human_output(photos):
+def test_human_output(birdclf, photos):
     status, out, err = birdclf('classify', 'Amsel.jpg', 'none.jpg', '--top', '3', cwd=photos)
     first, second = out.split('none.jpg')
     assert (status, err) == (1, '') and first.startswith('Amsel.jpg\n')
@@ -124,19 +138,19 @@ def test_bars():
     (['sing'], 'sing'), (['--sing'], '--sing'), (['classify', '--bundle', 'nowhere', 'x'], 'nowhere'), (['classify', '--bundle'], '--bundle'),
     (['app', '--port', '0'], '65535'), (['app', '--port', '65536'], '65535'), (['app', '--port', 'http'], '65535'), (['train'], '--photos'), (['train', '--photos', '.', '--epochs', '-1'], 'whole number'),
     (['compare'], '--photos'), (['compare', '--photos', '.', '--backbones'], '--backbones')])
-def test_wrong_use(arguments, words, tmp_path):
+def test_wrong_use(birdclf, arguments, words, tmp_path):
     status, out, err = birdclf(*arguments, cwd=tmp_path)
     assert (status, out) == (2, '') and words in err and 'Traceback' not in err
 
 
-def test_a_changed_bundle_is_wrong_use(tmp_path, photos):
+def test_a_changed_bundle_is_wrong_use(birdclf, tmp_path, photos):
     shutil.copytree(Path(package).with_name('bundle'), tmp_path/'b')
     with open(tmp_path/'b'/'model.onnx', 'r+b') as file: file.seek(1000), file.write(b'!!!')
     status, out, err = birdclf('classify', '--json', '--bundle', tmp_path/'b', photos/'Amsel.jpg')
     assert (status, out) == (2, '') and 'copy the bundle again' in err and err.count('\n') == 1
 
 
-def test_bundle_shows_the_card(tmp_path):
+def test_bundle_shows_the_card(birdclf, tmp_path):
     status, out, err = birdclf('bundle')
     assert (status, err) == (0, '') and out.startswith('The model that comes with birdclf is whole: 74 birds') and '\n## What it cannot do\n' in out
     shutil.copytree(Path(package).with_name('bundle'), tmp_path/'b')
@@ -147,7 +161,7 @@ def test_bundle_shows_the_card(tmp_path):
 
 # Help
 
-def test_help():
+def test_help(birdclf):
     for arguments in ([], ['--help']):
         status, out, err = birdclf(*arguments)
         assert (status, err) == (0, '') and all(verb in out for verb in ('classify', 'app', 'train', 'compare', 'bundle'))
@@ -196,7 +210,8 @@ def test_ctrl_c(photos):
         lines(out.decode())
 
 
-def test_three_hundred_files(photos):
+@pytest.mark.slow
+def test_three_hundred_files(birdclf, photos):
     status, out, err = birdclf('classify', '--json', *['Amsel.jpg', 'notes.jpg', 'Pirol.jpg']*100, cwd=photos)
     assert (status, err, len(lines(out))) == (1, '', 300)
 
@@ -217,7 +232,7 @@ def port():
 
 
 @pytest.mark.parametrize('address', ['127.0.0.1', '::1'])
-def test_a_port_that_is_taken(address):
+def test_a_port_that_is_taken(birdclf, address):
     with socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET) as s:
         try: s.bind((address, 0))
         except OSError as e: pytest.skip(f'no {address} here: {e}')
@@ -255,6 +270,42 @@ def test_the_page_starts_answers_and_ends(root, port, ending):
         s.bind(('127.0.0.1', port))
 
 
+@pytest.mark.parametrize('way', ['closed before it begins', 'left by its reader'])
+def test_a_page_without_anybody_to_read_its_address(port, way):
+    "It is served all the same"
+    pytest.importorskip('voila')
+    closed = dict(preexec_fn=lambda: os.close(1)) if way.startswith('closed') else dict(stdout=subprocess.PIPE)
+    with subprocess.Popen([COMMAND, 'app', '--port', str(port)], stderr=subprocess.PIPE, **closed) as process:
+        try:
+            if process.stdout: process.stdout.close()
+            assert answers(port, process) in (403, 404)
+            process.send_signal(signal.SIGTERM)
+            err = process.communicate(timeout=PATIENCE)[1]
+            assert (process.returncode, err) == (0, b'')
+        finally:
+            if process.poll() is None: process.kill()
+
+
+def answers(port, process):
+    "The status of a path with no page behind it, as soon as somebody answers"
+    while process.poll() is None:
+        visitor = HTTPConnection('localhost', port, timeout=PATIENCE)
+        try:
+            visitor.request('GET', '/voila/files/app.ipynb')
+            return visitor.getresponse().status
+        except OSError: time.sleep(.1)
+        finally: visitor.close()
+    raise AssertionError(process.stderr.read().decode('utf-8'))
+
+
+@pytest.mark.parametrize('verb', ['app', 'clean'])
+def test_a_python_without_docstrings_serves_no_page(tmp_path, verb):
+    pytest.importorskip('voila')
+    status, out, err = command(verb, cwd=tmp_path, env=dict(PYTHONOPTIMIZE='2'))
+    assert (status, out) == (2, '') and 'docstrings' in err and err.count('\n') == 1
+    assert command('classify', 'none.jpg', cwd=tmp_path, env=dict(PYTHONOPTIMIZE='2'))[0] == 1
+
+
 def test_training_without_torch(tmp_path):
     code = ("import sys\nfrom importlib.machinery import PathFinder\nfind = PathFinder.find_spec\n"
             "PathFinder.find_spec = classmethod(lambda cls, name, *rest: None if name == 'torch' else find(name, *rest))\n"
@@ -264,7 +315,7 @@ def test_training_without_torch(tmp_path):
         assert done.returncode == 1 and b'birdclf[train]' in done.stderr and done.stderr.count(b'\n') == 1
 
 
-def test_training_refuses_before_it_begins(tmp_path):
+def test_training_refuses_before_it_begins(birdclf, tmp_path):
     (tmp_path/'kept').mkdir(), (tmp_path/'kept'/'diary.txt').touch(), (tmp_path/'photos').mkdir()
     for arguments, words in ((['nowhere'], 'is not a folder'), (['photos', '--bundle', 'kept'], 'diary.txt')):
         status, out, err = birdclf('train', '--photos', *arguments, cwd=tmp_path)
@@ -310,6 +361,7 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(tmp_path, mon
         assert ('cannot be written' in err or 'no folder' in err) and err.count('\n') == 1 and out == '', report
 
 
+@pytest.mark.slow
 def test_one_hand_is_told_and_trained_on(tmp_path, monkeypatch, capsys):
     "By the numbers that a bundle would have; the photographs are looked at by the smallest network there is"
     pytest.importorskip('torch')
@@ -331,7 +383,8 @@ def test_one_hand_is_told_and_trained_on(tmp_path, monkeypatch, capsys):
     assert bundle.card.count('| - | - |') == 2 and '100.0 % to 100.0 %' not in bundle.card
 
 
-def test_comparing(tmp_path):
+@pytest.mark.slow
+def test_comparing(birdclf, tmp_path):
     "Every problem is named before the first training; then a table, and the second time nothing is trained"
     paint_folder(tmp_path/'photos', ['Amsel', 'Pirol'], n=10)
     for arguments, code, words in ((['--photos', 'nowhere'], 2, 'is not a folder'), (['--photos', 'photos', '--backbones', 'resnet5000'], 1, 'resnet5000')):
@@ -344,7 +397,7 @@ def test_comparing(tmp_path):
 
 # Splitting and judging
 
-def test_evaluate(tmp_path):
+def test_evaluate(birdclf, tmp_path):
     paint_folder(tmp_path/'photos', ['Amsel', 'Pirol'], n=1)
     (tmp_path/'photos'/'Amsel'/'letter.jpg').write_text('Dear bird')
     status, out, err = birdclf('evaluate', 'photos', cwd=tmp_path)
@@ -358,7 +411,7 @@ def test_evaluate(tmp_path):
     assert status == 2 and 'would be lost' in err and (tmp_path/'report.html').read_bytes() == before
 
 
-def test_split(tmp_path):
+def test_split(birdclf, tmp_path):
     with Manifest(tmp_path/'data', write=True) as manifest:
         manifest.add(Row(('Turdus merula', 'Parus major')[n%2], 'inat', str(n), observer_id=str(n//2), license='by', license_version='4.0', status='verified',
                          path=f'photos/{n}.jpg', sha256=f'{n:064x}', width=400, height=300) for n in range(60))
