@@ -35,7 +35,8 @@ import traitlets
 from fastcore.basics import patch
 
 from .errors import Refusal
-from .manifest import DiskFull, Manifest, ManifestError, Row, file_of, now
+from .files import DiskFull
+from .manifest import Manifest, ManifestError, Row, file_of, now
 from .photo import PhotoError, open_photo
 from .species import Species, SpeciesError, SpeciesList, load_species, spellings
 from .verify import THUMBNAIL, save_thumbnail, thumbnail_of

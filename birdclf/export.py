@@ -65,10 +65,10 @@ on photographs whose licences you can prove."""
 def licenses_of(folder:Path)->str:
     "What metadata.csv in `folder` says of the licences of the species' photographs, in a sentence"
     rows = [row for path,row in read_metadata(Path(folder)).items() if path.startswith('species/')]
-    kinds = [r.get('licence') or 'unknown' for r in rows]
+    kinds = [(row['license'] or 'unknown').removeprefix('cc-') for row in rows]
     if not kinds: return 'Nothing is known of the licences of the photographs.'
     count = lambda name: sum(k==name for k in kinds)
-    no_changes, share = sum(k.endswith('-nd') for k in kinds), count('cc-by-nc-sa')
+    no_changes, share = sum(k.endswith('-nd') for k in kinds), count('by-nc-sa')
     return (f'Of the {len(kinds):,} photographs of the species, {count("unknown"):,} have no known licence, {no_changes:,} are ND (no changes), '
             f'{share:,} are NC-SA (not commercial, share alike), and {len(kinds)-count("unknown")-no_changes-share:,} have other terms.')
 

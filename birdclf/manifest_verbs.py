@@ -399,7 +399,7 @@ def _say_exported(args, n:int, out:int, sealed:int):
 def export(args)->int:
     "Make a folder of the photographs that are kept"
     _need_libraries()
-    from birdclf.manifest import export_folder
+    from birdclf.handover import export_folder
     manifest, birds = _gathering(args, write=False)
     with manifest, manifest.snapshot():
         n = export_folder(manifest, args.folder, birds, sealed=args.for_training)

@@ -33,7 +33,8 @@ from tqdm import tqdm
 
 from .bundle import Bundle,Preprocessing
 from .classify import Classifier,averaged,pixels
-from .manifest import (CHANGED,LOG,MISSING,NO_MEMORY,SEALED,DiskFull,Manifest,ManifestError,Row,file_of,in_parts,
+from .files import DiskFull
+from .manifest import (CHANGED,LOG,MISSING,NO_MEMORY,SEALED,Manifest,ManifestError,Row,file_of,in_parts,
                               may_be_over,reason_of)
 from .photo import MAX_BYTES,SMALL_SIDE,PhotoError,open_photo
 from .thumbnails import THUMBNAIL,save_thumbnail,sweep_thumbnails,thumbnail_of

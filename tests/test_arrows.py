@@ -18,6 +18,7 @@ ARROWS = {'species': {'errors', 'files'}, 'photo': {'errors'}, 'bundle': {'speci
 
 # The same for those that gather, which load nothing that trains
 GATHERING = {'manifest': {'errors', 'files', 'database', 'license', 'species'}, 'license': set(), 'web': {'errors'},
+             'handover': {'errors', 'files', 'folder', 'license', 'manifest', 'species'},
              'search': {'errors', 'species', 'manifest', 'license', 'web'},
              'sources': {'search', 'species', 'folder', 'manifest', 'license', 'photo', 'web'},
              'download': {'errors', 'files', 'manifest', 'photo', 'web'},
@@ -25,8 +26,8 @@ GATHERING = {'manifest': {'errors', 'files', 'database', 'license', 'species'}, 
              'replay': {'catalogue', 'desks', 'errors', 'species'}}
 
 # And for those that clean, which know no network but the one that names birds, and ask the web for nothing
-CLEANING = {'thumbnails': {'manifest', 'files'}, 'verify': {'manifest', 'photo', 'classify', 'bundle', 'thumbnails'}, 'suspect': {'manifest', 'verify', 'classify', 'bundle', 'species'},
-            'clean': {'manifest', 'thumbnails', 'verify', 'suspect', 'photo', 'species'}, 'split': {'manifest'}}
+CLEANING = {'thumbnails': {'manifest', 'files'}, 'verify': {'files', 'manifest', 'photo', 'classify', 'bundle', 'thumbnails'}, 'suspect': {'manifest', 'verify', 'classify', 'bundle', 'species'},
+            'clean': {'files', 'manifest', 'thumbnails', 'verify', 'suspect', 'photo', 'species'}, 'split': {'manifest'}}
 
 # Judging knows no network but the one that names birds; comparing trains, and knows no manifest
 JUDGING = {'compare': {'backbone', 'folder', 'species', 'train'}, 'evaluate': {'bundle'}, 'report': {'bundle', 'classify', 'evaluate', 'folder', 'photo', 'species'}}

@@ -35,7 +35,8 @@ from birdclf.catalogue import catalogue
 from birdclf.desks import as_text
 from birdclf.download import Downloader, HostLimits, careful_web, download
 from birdclf.folder import PhotosError, one_by_one, read_folder
-from birdclf.manifest import COLUMNS, DECISION, INSERT, OURS, SCHEMA, STATUSES, Manifest, ManifestError, Row, export_folder
+from birdclf.handover import export_folder
+from birdclf.manifest import COLUMNS, DECISION, INSERT, SCHEMA, STATUSES, Manifest, ManifestError, Row
 from birdclf.photo import PhotoError, open_photo
 from birdclf.replay import MANNERS, Replay
 from birdclf.species import SpeciesList, load_species
@@ -724,7 +725,7 @@ def test_a_manifest_that_an_older_version_made(tmp_path):
         for statement in SCHEMA[0]: db.execute(statement)
         for row in rows: db.execute(INSERT, [row.id, '127.0.0.1', *(getattr(row, name) for name in COLUMNS)])
         db.execute("INSERT INTO history(photo, at, event) VALUES (?, '2026-01-01T00:00:00Z', 'found')", (rows[0].id,))
-        db.execute(f'PRAGMA application_id={OURS}'), db.execute('PRAGMA user_version=1')
+        db.execute(f'PRAGMA application_id={BIRD}'), db.execute('PRAGMA user_version=1')
         db.commit(), db.close()
         with Manifest(folder, write=write) as manifest:
             assert list(manifest.rows()) == rows and manifest.history(rows[0].id) == [('2026-01-01T00:00:00Z', 'found', '')]
@@ -736,9 +737,12 @@ def test_a_manifest_that_an_older_version_made(tmp_path):
         with Manifest(folder, write=True) as manifest: assert manifest.note('want', '5') == '5' and list(manifest.rows()) == rows
 
 
+BIRD = int.from_bytes(b'bird', 'big') # What the head of a manifest says
+
+
 def newer(path):
     db = sqlite3.connect(path)
-    db.execute('CREATE TABLE photos(x)'), db.execute(f'PRAGMA application_id={OURS}'), db.execute(f'PRAGMA user_version={len(SCHEMA)+1}')
+    db.execute('CREATE TABLE photos(x)'), db.execute(f'PRAGMA application_id={BIRD}'), db.execute(f'PRAGMA user_version={len(SCHEMA)+1}')
     db.commit(), db.close()
 
 

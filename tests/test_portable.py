@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from birdclf.manifest import folder_name
+from birdclf.folder import folder_name
 from birdclf.web import Visit
 
 PACKAGE = Path(__file__).resolve().parents[1]/'birdclf'

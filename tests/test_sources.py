@@ -18,7 +18,8 @@ from birdclf.catalogue import CROWS, catalogue
 from birdclf.cli import main
 from birdclf.desks import all_observations, dice
 from birdclf.license import Policy, by_code, read_license
-from birdclf.manifest import Manifest, Row, export_folder
+from birdclf.handover import export_folder
+from birdclf.manifest import Manifest, Row
 from birdclf.replay import Replay
 from birdclf.search import Asker, Busy, Limits, Puzzling, Stopped, Trouble, Unanswerable, gather, judged, plan, readmit, word_queries
 from birdclf.sources import SOURCES, Bing, Brave, Commons, Flickr, Gbif, INat, Openverse, identity, plain_text

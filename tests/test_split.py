@@ -149,8 +149,8 @@ def test_sides_stay_whoever_comes_and_goes(random, size):
             for row in mine: # Whoever was left out had reason to be
                 assert row.split or {other.split for other in reached(row, after)} >= {'train', 'test'}
             assert {row.mini or row.split for row in mine} == {row.split for row in mine}
-            changes = manifest.db.total_changes
-            assert split(manifest).changed == 0 and manifest.db.total_changes == changes
+            changes = manifest.db.connection.total_changes
+            assert split(manifest).changed == 0 and manifest.db.connection.total_changes == changes
         rows = after
 
 
