@@ -106,10 +106,10 @@ def _evaluated(args):
              help='judge the model in this folder instead of the one that comes with birdclf'))
 def evaluate(args)->int:
     "Say how well a model names the photographs of a folder"
-    from birdclf.report import name_in,show_report
+    from birdclf.report import path_within,show_report
     report = _evaluated(args)
     put('\n'.join(map(visible, show_report(report).split('\n')))+'\n')
-    for record,why in report.asked.unread: put(visible(f'{real_name(name_in(report, record))}: {why}'))
+    for record,why in report.asked.unread: put(visible(f'{real_name(path_within(report, record))}: {why}'))
     put(f'The report is in {visible(real_name(args.report))}. '
         'It holds small copies of the photographs of the worst mistakes.')
     return 1 if report.asked.unread else 0

@@ -14,7 +14,7 @@ import pytest
 from birdclf.bundle import Thresholds, load_bundle
 from birdclf.classify import Classifier
 from birdclf.folder import NOT_BIRD, OTHER_BIRD, PhotosError, read_folder
-from birdclf.report import OUTCOMES, ReportError, evaluate_folder, page, save_report, show_report
+from birdclf.report import OUTCOMES, ReportError, evaluate_folder, html_page, save_report, show_report
 from birdclf.testing import PATIENCE, paint_bird, paint_folder, paint_scene
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,7 +94,7 @@ def counted(classifier, folder):
 
 
 def test_the_page_says_what_was_counted_here(report, counted):
-    shown = Page(page(report))
+    shown = Page(html_page(report))
     ours = [(truth, [c.species.german for c in answer.ranking], answer) for truth, answer in counted if truth not in (OTHER_BIRD, NOT_BIRD)]
     right = [ranking[0] == truth for truth, ranking, _ in ours]
     species = sorted({truth for truth, *_ in ours})
@@ -123,11 +123,11 @@ def test_strangers_are_told_apart_as_counted_here(report, counted, score, label,
     ours = [getattr(answer.scores, score) for truth, answer in counted if truth not in (OTHER_BIRD, NOT_BIRD)]
     theirs = [getattr(answer.scores, score) for truth, answer in counted if truth == label]
     area = np.mean([(a > b)+.5*(a == b) for a in ours for b in theirs])
-    assert Page(page(report)).row(meaning)[1].split('|')[0] == f'{area:.3f}'
+    assert Page(html_page(report)).row(meaning)[1].split('|')[0] == f'{area:.3f}'
 
 
 def test_the_verdicts_are_those_of_a_visitor(report, counted):
-    shown, kinds = Page(page(report)), ('ours', OTHER_BIRD, NOT_BIRD)
+    shown, kinds = Page(html_page(report)), ('ours', OTHER_BIRD, NOT_BIRD)
     expected = {key: [0, 0, 0] for key in OUTCOMES}
     for truth, answer in counted:
         column = kinds.index(truth if truth in kinds else 'ours')
@@ -142,7 +142,7 @@ def test_the_verdicts_are_those_of_a_visitor(report, counted):
 
 
 def test_a_name_cannot_do_anything(report, folder):
-    html = page(report)
+    html = html_page(report)
     shown = Page(html)
     tags = {tag for tag, _ in shown.tags}
     assert tags & {'script', 'link', 'iframe', 'object', 'i', 'base', 'form'} == set()
@@ -158,7 +158,7 @@ def test_a_name_cannot_do_anything(report, folder):
 def test_nothing_is_lost(report, folder):
     files = {path for path in folder.rglob('*') if path.is_file()}
     assert {r.path for r in report.asked.records} | {r.path for r, _ in report.asked.unread} == files
-    assert len(report.asked.unread) == len(NAMES) == page(report).count('This file is not a picture.')
+    assert len(report.asked.unread) == len(NAMES) == html_page(report).count('This file is not a picture.')
     assert f'{len(NAMES)} files could not be read' in show_report(report)
 
 
@@ -201,7 +201,7 @@ def test_what_cannot_be_judged_is_a_sentence(tmp_path, classifier):
     (tmp_path/'other_birds').mkdir()
     (tmp_path/'Flamingo').rename(tmp_path/'other_birds'/'Flamingo')
     report = evaluate_folder(classifier, tmp_path)
-    assert [r.species for r in report.asked.records] == [OTHER_BIRD] and report.figures == [] and 'nothing to name right' in page(report)
+    assert [r.species for r in report.asked.records] == [OTHER_BIRD] and report.figures == [] and 'nothing to name right' in html_page(report)
     with pytest.raises(PhotosError, match='is not a folder'): evaluate_folder(classifier, tmp_path/'nowhere')
 
 
@@ -237,8 +237,8 @@ LIGHT = """
 import sys
 for name in ('torch', 'fastai', 'sklearn', 'scipy', 'pandas', 'requests', 'tqdm', 'fastcore', 'matplotlib'): sys.modules[name] = None
 from birdclf.classify import Classifier
-from birdclf.report import evaluate_folder, page
-html = page(evaluate_folder(Classifier.load(), sys.argv[1]))
+from birdclf.report import evaluate_folder, html_page
+html = html_page(evaluate_folder(Classifier.load(), sys.argv[1]))
 assert 'The diagrams need matplotlib' in html and 'Named right' in html and 'pip install' in html
 """
 
@@ -252,13 +252,13 @@ def test_numpy_and_onnxruntime_are_enough(tmp_path):
 def test_diagrams_are_there_and_leave_matplotlib_as_it_was(report):
     matplotlib = pytest.importorskip('matplotlib', reason='needs matplotlib')
     before = dict(matplotlib.rcParams)
-    shown = Page(page(report))
+    shown = Page(html_page(report))
     assert dict(matplotlib.rcParams) == before
     diagrams = [attributes for tag, attributes in shown.tags if tag == 'svg' and attributes.get('role') == 'img']
     assert len(diagrams) == 2 and all(diagram['aria-label'] for diagram in diagrams)
     ids = [attributes['id'] for _, attributes in shown.tags if 'id' in attributes]
     assert len(ids) == len(set(ids)) > 20
-    assert page(report) == page(report) # The same answers, the same page
+    assert html_page(report) == html_page(report) # The same answers, the same page
 
 
 @pytest.mark.skipif(not CHROMIUM, reason='needs Chromium (Debian: apt-get install chromium)')

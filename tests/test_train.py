@@ -118,12 +118,12 @@ def test_two_photographs_with_one_name_and_one_size_have_two_small_copies(tmp_pa
     "Two folders of one bird, one source, uncompressed: nothing but the path tells them apart"
     from PIL import Image
 
-    from birdclf.train import shrunk
+    from birdclf.train import small_copies
     for name, colour in (('Amsel', 'red'), ('Turdus merula', 'blue')):
         (tmp_path/'photos'/name).mkdir(parents=True)
         Image.new('RGB', (40, 40), colour).save(tmp_path/'photos'/name/'1.bmp')
     (tmp_path/'photos'/'metadata.csv').write_text('path,source\nAmsel/1.bmp,Ida\nTurdus merula/1.bmp,Ida\n', encoding='utf-8')
-    small = shrunk(read_folder(tmp_path/'photos', load_species()), tmp_path/'small')
+    small = small_copies(read_folder(tmp_path/'photos', load_species()), tmp_path/'small')
     red, blue = (Image.open(record.path).getpixel((5, 5)) for record in small)
     assert red[0] > 200 > red[2] and blue[2] > 200 > blue[0]
 
