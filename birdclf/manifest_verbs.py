@@ -235,7 +235,7 @@ def suspect(args)->int:
 # %% ../nbs/64_manifest_verbs.ipynb #8dc7b717
 def _person(by:str|None)->str:
     "Who decides: `by`, or who is logged in; otherwise a refusal"
-    from birdclf.clean import CleaningError,person,whoever
+    from birdclf.review import CleaningError,person,whoever
     try: return person(by or whoever())
     except CleaningError as e: raise Refusal(f'{e} Say who you are with --by NAME.') from e
 

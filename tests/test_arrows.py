@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT/'birdclf'
 HEAVY = {'torch', 'torchvision', 'fastai', 'requests', 'sklearn', 'matplotlib', 'pandas', 'timm'}
-OFF_THE_PATH = HEAVY | {f'birdclf.{name}' for name in ('manifest', 'web', 'search', 'sources', 'download', 'replay', 'verify', 'suspect', 'clean', 'split', 'train', 'compare', 'backbone', 'export', 'evaluate', 'report')}
+OFF_THE_PATH = HEAVY | {f'birdclf.{name}' for name in ('manifest', 'web', 'search', 'sources', 'download', 'replay', 'verify', 'suspect', 'review', 'clean', 'split', 'train', 'compare', 'backbone', 'export', 'evaluate', 'report')}
 # What the modules that name a bird may import of ours
 ARROWS = {'species': {'errors', 'files'}, 'photo': {'errors'}, 'bundle': {'species'}, 'classify': {'bundle', 'photo', 'species'},
           'app': {'classify', 'bundle', 'photo', 'species'}, 'serve': set(), 'folder': {'errors', 'files', 'photo', 'species'}}
@@ -26,8 +26,9 @@ GATHERING = {'manifest': {'errors', 'files', 'database', 'license', 'species'}, 
              'replay': {'catalogue', 'desks', 'errors', 'species'}}
 
 # And for those that clean, which know no network but the one that names birds, and ask the web for nothing
-CLEANING = {'thumbnails': {'manifest', 'files'}, 'verify': {'files', 'manifest', 'photo', 'classify', 'bundle', 'thumbnails'}, 'suspect': {'manifest', 'verify', 'classify', 'bundle', 'species'},
-            'clean': {'files', 'manifest', 'thumbnails', 'verify', 'suspect', 'photo', 'species'}, 'split': {'manifest'}}
+CLEANING = {'thumbnails': {'manifest', 'files'}, 'verify': {'files', 'manifest', 'photo', 'classify', 'bundle', 'thumbnails'},
+            'suspect': {'manifest', 'verify', 'classify', 'bundle', 'species'}, 'review': {'errors', 'manifest', 'species'},
+            'clean': {'files', 'license', 'manifest', 'photo', 'review', 'species', 'thumbnails'}, 'split': {'manifest'}}
 
 # Judging knows no network but the one that names birds; comparing trains, and knows no manifest
 JUDGING = {'compare': {'backbone', 'folder', 'species', 'train'}, 'evaluate': {'bundle'}, 'report': {'bundle', 'classify', 'evaluate', 'folder', 'photo', 'species'}}

@@ -16,7 +16,7 @@ from birdclf.clean import PAGE, CleaningPage
 from birdclf.manifest import Manifest, Row
 from birdclf.species import load_species
 from birdclf.testing import PATIENCE, load, paint_bird, paint_scene
-from birdclf.verify import thumbnail_of
+from birdclf.thumbnails import thumbnail_of
 
 BIRDS = load_species()
 PAINTED = [BIRDS.find(name) for name in ('Rotkehlchen', 'Amsel', 'Blaumeise', 'Stockente')]
