@@ -14,10 +14,11 @@ import threading
 import time
 import zlib
 from collections import Counter, defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from random import Random
 from unicodedata import normalize
@@ -29,9 +30,12 @@ pytest.importorskip('requests', reason="needs birdclf[gather]")
 pytest.importorskip('filelock', reason="needs birdclf[gather]")
 
 import requests
+from pace import few
 
 import birdclf.download as downloading
+from birdclf import sources
 from birdclf.catalogue import catalogue
+from birdclf.cli import main
 from birdclf.desks import as_text
 from birdclf.download import Downloader, HostLimits, careful_web, download
 from birdclf.folder import PhotosError, one_by_one, read_folder
@@ -39,6 +43,7 @@ from birdclf.handover import export_folder
 from birdclf.manifest import COLUMNS, DECISION, INSERT, SCHEMA, STATUSES, Manifest, ManifestError, Row
 from birdclf.photo import PhotoError, open_photo
 from birdclf.replay import MANNERS, Replay
+from birdclf.search import Limits
 from birdclf.species import SpeciesList, load_species
 from birdclf.testing import PATIENCE, load, paint_folder
 from birdclf.web import Web, WebError, read
@@ -73,10 +78,25 @@ def surroundings(world=None, **more):
     return clean | (dict(BIRDCLF_REPLAY=world.base, BIRDCLF_CONTACT=CONTACT) | keys if world else {}) | more
 
 
-def birdclf(*arguments, world=None, command=COMMAND, env=None, cwd=None):
+def process(*arguments, world=None, command=COMMAND, env=None, cwd=None):
     "Exit status, stdout and stderr of a whole process"
     done = subprocess.run([*command, *map(str, arguments)], capture_output=True, cwd=cwd, env=surroundings(world, **(env or {})), timeout=PATIENCE)
     return done.returncode, done.stdout.decode('utf-8'), done.stderr.decode('utf-8')
+
+
+def birdclf(*arguments, world=None, command=COMMAND, env=None, cwd=None):
+    "The same, within this process"
+    out, err = (TextIOWrapper(BytesIO(), encoding='utf-8', newline='') for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name in list(os.environ): patch.delenv(name)
+        for name, value in surroundings(world, **(env or {})).items(): patch.setenv(name, value)
+        if cwd: patch.chdir(cwd)
+        if command is IMPATIENT:
+            for source in sources.SOURCES.values(): patch.setattr(source, 'limits', Limits(.01))
+        try: status = main([str(argument) for argument in arguments])
+        except SystemExit as e: status = e.code or 0
+        out.flush(), err.flush()
+    return status, out.buffer.getvalue().decode('utf-8'), err.buffer.getvalue().decode('utf-8')
 
 
 @contextmanager
@@ -185,9 +205,9 @@ def work_found(folder, tmp_path):
 # kill -9
 
 def kill_often(arguments, world, command, seed, longest, look):
-    "Kill a command 25 times; `look` gives the paths that must not be asked for again. How many kills were inside the work, and in how many the log grew"
-    rng, inside, forbidden = Random(seed), 0, set()
-    for n in range(25):
+    "Kill a command many times; `look` gives the paths that must not be asked for again. How many kills were inside the work, and in how many the log grew"
+    rng, inside, forbidden, kills = Random(seed), 0, set(), few(5, 25)
+    for n in range(kills):
         before = len(world.log)
         with started(*arguments, world=world, command=command) as process:
             if n%5: wait_for(lambda: len(world.lines.visits) > before or process.poll() is not None)
@@ -200,7 +220,7 @@ def kill_often(arguments, world, command, seed, longest, look):
     before = len(world.log)
     status, out, err = birdclf(*arguments, world=world, command=command)
     assert (status, err) == (0, '') and not forbidden & set(visited(world, before))
-    assert inside >= 15, f'only {inside} of 25 kills came during the work'
+    assert inside >= .6*kills, f'only {inside} of {kills} kills came during the work'
 
 
 def page_keys(folder):
@@ -221,7 +241,7 @@ def test_a_search_that_is_killed(world, gathered, tmp_path):
     kill_often([*SEARCH, '--data', tmp_path], world, IMPATIENT, 'search', .06, lambda before: {path_of[key] for key in page_keys(tmp_path)})
     same(snapshot(tmp_path), snapshot(reference))
     requests = visited(world, start)
-    assert set(requests) == set(paths) and len(requests) <= len(paths)+25
+    assert set(requests) == set(paths) and len(requests) <= len(paths)+few(5, 25)
     start = len(world.log)
     assert birdclf(*SEARCH, '--data', tmp_path, world=world, command=IMPATIENT)[0] == 0 and not visited(world, start)
 
@@ -261,7 +281,7 @@ def test_what_others_left_in_the_folder_stays(tmp_path, plain_world):
 
 # Ctrl-C
 
-@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('seed', range(few(1, 3)))
 def test_ctrl_c_while_searching(world, gathered, tmp_path, seed):
     before = len(world.log)
     with started(*SEARCH, '--data', tmp_path, world=world, command=IMPATIENT) as process:
@@ -692,7 +712,7 @@ def test_bombs_do_not_go_off(tmp_path):
     (tmp_path/'bombs').mkdir(), (tmp_path/'bombs'/'bomb.png').write_bytes(png_bomb())
     with Replay([], photos=tmp_path/'bombs') as bombs:
         manifest_of(tmp_path/'data', [clean_url(bombs, 0), bombs.manner_url('gzip-bomb')])
-        status, out, err = birdclf('download', '--data', tmp_path/'data', world=bombs, command=MEASURED)
+        status, out, err = process('download', '--data', tmp_path/'data', world=bombs, command=MEASURED)
     assert (status, err) == (0, '') and int(out.split()[-1])/1024 < 150
     first, second = rows_of(tmp_path/'data')
     assert (first.status, first.reason) == ('failed', 'not a photograph: too many pixels') and second.status == 'failed'
@@ -1302,7 +1322,7 @@ def test_memory_of_a_download_with_a_past(crowds, tmp_path):
         with sqlite3.connect(here/'manifest.sqlite') as db: db.execute("UPDATE photos SET status='failed', reason='HTTP 404' WHERE seq>300")
         db.close()
         with crowd_world(port) as world:
-            status, out, err = birdclf('download', '--data', here, world=world, command=MEASURED)
+            status, out, err = process('download', '--data', here, world=world, command=MEASURED)
             assert (status, err, len(world.log)) == (0, '', 300) and '300 photographs' in out
             peaks[n] = int(out.split()[-1])/1024
     assert peaks[100_000]-peaks[1_000] < 15 and peaks[100_000] < 200, peaks
