@@ -2,13 +2,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help app test book train
+.PHONY: help app test test-all book train
 .DELETE_ON_ERROR:
 
 PORT ?= 8866
 PHOTOS ?= ../shared/birds
 BUNDLE ?= runs/bundle
 EXECUTE ?=
+JOBS ?= logical
 
 # Pretrained weights lie here; where this is empty, in a cache that is filled from the internet
 export BIRDCLF_WEIGHTS ?= $(realpath ../shared/weights)
@@ -20,16 +21,19 @@ PYTHON ?= $(shell type -aP python3.11 python3.12 python3.13 python3 | while IFS=
 
 help:
 	@echo 'make app                the page on http://localhost:$(PORT): drop a photo, read the name (PORT=...)'
-	@echo 'make test               all the tests'
+	@echo 'make test               the tests that a person waits for, some five minutes on two processors (JOBS=N: in N processes)'
+	@echo 'make test-all           all the tests: also trainings, long sweeps, other Pythons, and chapters that have not changed'
 	@echo 'make book               the book, in _build/html (EXECUTE=1 runs the chapters once more, in a copy)'
 	@echo 'make train PHOTOS=DIR   a new model from your photographs (now: $(PHOTOS)), in BUNDLE=DIR (now: $(BUNDLE))'
 
 app: .venv-app/ready
 	@exec .venv-app/bin/birdclf app --port $(PORT)
 
-test: .venv/ready
+# One process for each processor, four at most: each may hold a network and a browser
+test: QUICK = --quick
+test test-all: .venv/ready
 	@mkdir -p _build
-	@.venv/bin/python -m pytest tests --junit-xml=_build/junit.xml
+	@.venv/bin/python -m pytest tests $(QUICK) -n $(JOBS) --maxprocesses 4 --dist loadgroup --junit-xml=_build/junit.xml
 
 book: .venv/ready
 	@rm -rf _build/{book,html,.doctrees,jupyter_execute}
@@ -48,7 +52,9 @@ train: .venv/ready
 
 # An environment is made again when what it is made of has changed
 .venv-app/ready: EXTRAS = serve,gather
+.venv-app/ready: SIZE = 420 MB
 .venv/ready: EXTRAS = serve,gather,clean,train,dev
+.venv/ready: SIZE = 6.8 GB, most of it torch and CUDA,
 .venv-app/ready .venv/ready: settings.ini setup.py pyproject.toml requirements.lock
 	@if ! $(@D)/bin/python -c '' 2>/dev/null; then \
 		if [ -z '$(PYTHON)' ]; then \
@@ -58,7 +64,5 @@ train: .venv/ready
 		fi; \
 		rm -rf $(@D); '$(PYTHON)' -m venv $(@D); \
 	fi
-	@echo 'Installing birdclf[$(EXTRAS)] into $(@D); the first time takes a while ...'
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS)]' 2>&1 \
-		| { grep -v 'Location .* is ignored' >&2 || true; }
+	@$(@D)/bin/python .ci/install.py '$(EXTRAS)' '$(SIZE)'
 	@touch $@

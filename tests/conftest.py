@@ -1,8 +1,10 @@
-"What the tests share: the project's folder, and the photographs beside it where there are any"
+"What the tests share: the project's folder, the photographs beside it where there are any, and how much is tested"
 import signal
 from pathlib import Path
 
+import pace
 import pytest
+from slow import GROUPS, why_slow
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -11,6 +13,33 @@ ROOT = Path(__file__).resolve().parents[1]
 for number, ordinary in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
     if signal.getsignal(number) == signal.SIG_IGN: signal.signal(number, ordinary)
     if hasattr(signal, 'pthread_sigmask'): signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+
+
+def pytest_addoption(parser):
+    parser.addoption('--quick', action='store_true', help='what a person waits for: no slow tests, few repetitions, '
+                     'no chapter of which nothing has changed since it passed')
+
+
+def pytest_configure(config):
+    pace.QUICK = config.option.quick
+
+
+@pytest.hookimpl(tryfirst=True) # Before pytest-xdist looks at the groups
+def pytest_collection_modifyitems(config, items):
+    "Slow tests come first, so that no processor waits for the last one, or not at all; what shares a server stays together"
+    for item in items:
+        if group := GROUPS.get(item.path.name): item.add_marker(pytest.mark.xdist_group(group))
+        if why_slow(item.path.name, item.name): item.add_marker(pytest.mark.slow)
+    slow = [item for item in items if item.get_closest_marker('slow')]
+    quick = [item for item in items if not item.get_closest_marker('slow')]
+    if config.option.quick: config.hook.pytest_deselected(items=slow)
+    items[:] = quick if config.option.quick else slow+quick
+
+
+def pytest_terminal_summary(terminalreporter):
+    left = len(terminalreporter.stats.get('deselected', ()))
+    if terminalreporter.config.option.quick and not hasattr(terminalreporter.config, 'workerinput'):
+        terminalreporter.write_line(f'These were the tests that a person waits for{f", {left} were left out" if left else ""}; `make test-all` runs them all.')
 
 
 @pytest.fixture(scope='session')

@@ -1,12 +1,15 @@
-"The tests themselves: none holds a stop-watch, and all hear Ctrl-C however they were started"
+"The tests themselves: none holds a stop-watch, all hear Ctrl-C however they were started, and the slow ones have a name"
 import ast
 import json
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pace
 import pytest
+from slow import SLOW, why_slow
 
 from birdclf.testing import PATIENCE
 
@@ -30,6 +33,21 @@ def test_a_run_in_the_background_hears_ctrl_c(deafness):
     done = subprocess.run([sys.executable, '-c', DEAF.format(deafness), '-m', 'pytest', '-p', 'no:cacheprovider', one], cwd=ROOT/'tests',
                           capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0 and '1 passed' in done.stdout, done.stdout+done.stderr
+
+
+# What is left out
+
+@pytest.mark.parametrize('file, pattern', [(file, pattern) for file, left in SLOW.items() for pattern in left])
+def test_what_is_left_out_is_there(file, pattern):
+    "A name that nobody bears any more would leave out nothing"
+    names = {node.name for node in ast.walk(ast.parse((ROOT/'tests'/file).read_text(encoding='utf-8'))) if isinstance(node, ast.FunctionDef)}
+    bare = pattern.split('\\[')[0].removesuffix('(')
+    assert any(re.fullmatch(bare, name) for name in names if name.startswith('test_'))
+
+
+def test_nothing_is_left_out_unless_asked_for(pytestconfig):
+    "`make test` asks for it; whoever runs everything has few repetitions of nothing"
+    assert pace.few(1, 2) == (1 if pytestconfig.option.quick else 2) and why_slow('test_cluster.py', 'test_x') and not why_slow('test_fresh.py', 'test_x')
 
 
 # No stop-watches

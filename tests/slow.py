@@ -1,0 +1,54 @@
+"The tests that `make test` leaves to `make test-all`, and why; the seconds are those of a processor"
+import re
+
+# Of each file: a pattern that the whole name of a test matches, and why
+SLOW = {
+    'test_alone.py': {r'test_(all_of_it_ran|nobody_is_asked_for|nothing_is_left_in_a_fresh_home)': 'both pages, a workshop, and a minute in which nothing may happen'},
+    'test_classify.py': {
+        r'test_flat_memory': 'four hundred photographs, 18 s',
+        r'test_speed': 'fifteen photographs in fresh processes, 7 s',
+        r'test_what_a_camera_prints_on_a_grey_picture_is_no_colour\[(?!red-date|yellow-strip|dodgerblue-badge|red-frame).*\]': 'all colours in all places, 20 s; four stay',
+        r'test_(other_birds_and_no_birds|birds_of_the_list|bad_images)': 'sweeps over ../shared, 20 s'},
+    'test_clean_page.py': {r'test_pace_and_memory_until_the_server_is_gone': 'a long session and its memory, 21 s'},
+    'test_cli.py': {
+        r'test_comparing': 'three trainings, two minutes',
+        r'test_three_hundred_files': 'three hundred photographs, 9 s'},
+    'test_gathering.py': {
+        r'test_a_(search|download)_that_is_killed': 'twenty-five kills each',
+        r'test_memory_of_a_download.*': 'thousands of photographs',
+        r'test_any_sequence_of_changes\[[1-9]\d*\]': 'all but the first seed'},
+    'test_cluster.py': {r'test_.*': 'a scheduler and its workers, 11 s'},
+    'test_notebooks.py': {
+        r'test_notebook\[40_backbone\]': 'all the pretrained networks, 28 s',
+        r'test_notebook\[41_train\]': 'a training, 44 s',
+        r'test_notebook\[42_compare\]': 'several trainings, two to three minutes',
+        r'test_notebook\[43_export\]': 'a training and its export, 21 s'},
+    'test_page.py': {
+        r'test_nasty_files': 'some hundred files that are no photographs, 110 s',
+        r'test_what_may_be_read_differently_is_sent_as_it_is\[(?!0|jpeg).*\]': 'every format, half a minute',
+        r'test_(large_photographs_get_the_same_answer|a_limit_in_pixels_is_the_limit_of_its_kind|real_photographs.*)': 'large photographs, or those of ../shared'},
+    'test_photo.py': {
+        r'test_no_format_needs_more_memory_than_was_measured': 'a process for every format, 17 s',
+        r'test_bombs': '900 million pixels, 13 s'},
+    'test_pythons.py': {r'test_(it_is_that_python_and_all_is_there|it_names_a_bird|it_plans_a_search|it_opens_the_page)\[.*\]': 'installs 420 MB for each Python'},
+    'test_serving.py': {
+        r'test_.*\[(.*-)?clean(-.*)?\]': 'the same door, in front of the other page',
+        r'test_(a_line_that_breaks_and_comes_back|a_line_that_was_gone_for_too_long|robots_and_crashes.*|reloaded_five_times_and_closed.*)': 'half a minute of waiting each',
+        r'test_(a_long_folder_for_temporary_files|another_model|installed_without_the_project|without_a_home|it_leaves_nothing)(\[.*\])?': 'a fresh server for each, 60 s'},
+    'test_split.py': {
+        r'test_twenty_thousand_in_seconds_and_the_small_sets_of_the_original': 'twenty thousand rows',
+        r'test_shot_at_any_moment': 'killed again and again'},
+    'test_suspect.py': {r'test_wrong_photographs_come_first': 'a sweep over ../shared'},
+    'test_verify.py': {
+        r'test_shot_at_any_moment_it_goes_on_and_ends_as_if_nothing_had_happened': 'killed again and again',
+        r'test_(what_a_search_engine_returns|nasty_files_do_no_harm)': 'sweeps over ../shared'},
+    'test_train.py': {r'test_(what_is_killed_goes_on_with_the_same_result|two_processes_train_like_one|what_ships_has_learned_from_both_sides)': 'trainings'},
+}
+
+# Files whose tests share what takes long to make: a server, a browser, an installation. One process runs them.
+GROUPS = {f'test_{name}.py': name for name in ('alone', 'clean_page', 'page', 'pythons', 'report', 'serving', 'train', 'wheel')}
+
+
+def why_slow(file, test):
+    "The reason why `make test` leaves a test out; None if it does not"
+    return next((why for pattern, why in SLOW.get(file, {}).items() if re.fullmatch(pattern, test)), None)
