@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['BIRDS', 'SIZE', 'SCENES', 'PATIENCE', 'paint_bird', 'paint_scene', 'Shown', 'contact_sheet', 'paint_folder',
-           'photographs', 'photographs_in_book', 'load']
+           'paint_row', 'photographs', 'photographs_in_book', 'load']
 
 # %% ../nbs/90_testing.ipynb #00000002
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from io import BytesIO
 from math import cos, sin, tau
 from pathlib import Path
@@ -451,6 +452,29 @@ def paint_folder(
             paths[-1].parent.mkdir(parents=True, exist_ok=True)
             paint(name, 10_000*seed + i, size=size).save(paths[-1], quality=90)
     return paths
+
+# %% ../nbs/90_testing.ipynb #7c1e5a02
+def paint_row(
+    folder:str|Path,                   # That of the manifest
+    name:str,                          # A bird or a scene
+    seed:int=0,
+    *,
+    species:str,                       # The scientific name under which it was found
+    source:str='inat',
+    size:tuple[int, int]=(320, 240),
+    **fields,                          # Others of the row
+):                                     # A `Row`
+    "Paint a file into `folder/photos/`; its row, verified"
+    from birdclf.manifest import Row # Whoever paints only needs no manifest
+    file = BytesIO()
+    (paint_scene if name in SCENES else paint_bird)(name, seed, size=size).save(file, 'JPEG', quality=90)
+    picture = dict(sha256=sha256(file.getvalue()).hexdigest(), bytes=len(file.getvalue()), width=size[0], height=size[1])
+    row = Row(species, source, f'{name} {seed} {size}', title=f'A {name}', status='verified', format='JPEG',
+              **picture | fields)
+    path = Path(folder)/'photos'/f'{row.id}.jpg'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(file.getvalue())
+    return replace(row, path=f'photos/{path.name}')
 
 # %% ../nbs/90_testing.ipynb #00000032
 def photographs()->Path|None:
