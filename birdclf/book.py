@@ -6,12 +6,13 @@
 __all__ = ['TAGS', 'FIGURE', 'LOOK', 'MACHINE', 'split_remarks', 'mark_cell', 'mark_front', 'ColourFront', 'value_of',
            'show_real', 'read_source', 'DropNestedRules', 'inline_formula', 'displayed_formula', 'dress', 'setup',
            'for_readme', 'make_readme', 'faults_in_text', 'loads', 'faults_in_links', 'check_book', 'readme', 'check',
-           'main']
+           'main', 'read_rooms', 'module_sources', 'names_in', 'arrows_of', 'faults_in_rooms', 'RoomMap']
 
 # %% ../nbs/91_book.ipynb #00000002
 from argparse import ArgumentParser
 from base64 import b64encode
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 import ast
@@ -28,7 +29,9 @@ from nbconvert import MarkdownExporter
 from nbconvert.preprocessors import TagRemovePreprocessor
 from sphinx.errors import ExtensionError
 import nbformat
+import yaml
 
+import birdclf
 from .frontend import language, split_front
 from .testing import paint_bird, photographs
 
@@ -335,3 +338,78 @@ def main(args:list[str]=None)->int:
 # %% ../nbs/91_book.ipynb #0000002b
 #| eval: false
 if __name__ == '__main__': sys.exit(main())
+
+# %% ../nbs/91_book.ipynb #a55e0002
+def read_rooms(
+    path:str|Path='rooms.yml', # Floors from the ground up; a room imports only what stands above it in this file
+)->dict[str, dict[str, set[str]]]: # What each room imports, by floor
+    "The table of who may import whom"
+    floors = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    return {floor: {room: set((imports or '').split()) for room, imports in rooms.items()} for floor, rooms in floors.items()}
+
+
+def module_sources()->dict[str, str]:
+    "The text of every module of birdclf, by its name"
+    folder = Path(birdclf.__file__).parent
+    names = {'.'.join(path.relative_to(folder).with_suffix('').parts): path for path in sorted(folder.rglob('*.py'))}
+    return {name: path.read_text(encoding='utf-8') for name, path in names.items() if not name.startswith('_')}
+
+# %% ../nbs/91_book.ipynb #a55e0004
+def names_in(
+    node:ast.AST, # Of a module of birdclf
+)->Iterator[str]:
+    "The modules that `node` may mean, if it is an import or a text"
+    if isinstance(node, ast.Import): yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        module = '.'.join(filter(None, ['birdclf' if node.level else '', node.module]))
+        yield from [module, *(f'{module}.{alias.name}' for alias in node.names)]
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str): yield node.value
+    elif isinstance(node, ast.JoinedStr): yield ast.unparse(node)[2:-1]
+
+
+def arrows_of(
+    source:str, # Of a module of birdclf
+)->set[str]:
+    "The rooms that it imports, anywhere"
+    found = {name for node in ast.walk(ast.parse(source)) for name in names_in(node)}
+    arrows = {match[1] for name in found if (match := re.fullmatch(r'birdclf\.(\w+|\{.+\})(\.\w+)*', name))}
+    return {arrow for arrow in arrows if not arrow.startswith('__')}
+
+# %% ../nbs/91_book.ipynb #a55e0007
+def faults_in_rooms(
+    floors:dict[str, dict[str, set[str]]], # As `read_rooms` gives them
+    sources:dict[str, str],                # As `module_sources` gives them
+)->Iterator[str]:
+    "Where the table and the modules disagree, a sentence each"
+    table = {room: imports for rooms in floors.values() for room, imports in rooms.items()}
+    for room in sources.keys()-table.keys(): yield f'{room} is a module, and not in the table'
+    for room in table.keys()-sources.keys(): yield f'{room} is in the table, and no module'
+    below = set()
+    for room, imports in table.items():
+        found = arrows_of(sources.get(room, '')) - {room}
+        for other in sorted(found-imports): yield f'{room} imports {other}, and the table does not say so'
+        for other in sorted(imports-found): yield f'{room} does not import {other}, and the table says so'
+        for other in sorted(imports-below): yield f'{room} imports {other}, which does not stand above it in the table'
+        below.add(room)
+
+# %% ../nbs/91_book.ipynb #a55e000c
+class RoomMap:
+    "The table of the rooms, as a list that is as wide as its page"
+    def __init__(self,
+        floors:dict[str, dict[str, set[str]]], # As `read_rooms` gives them
+        sources:dict[str, str],                # As `module_sources` gives them
+    ): self.floors, self.sources = floors, sources
+
+    def _room(self, room, imports):
+        source = self.sources[room]
+        chapter = re.search(r'/(\w+)\.ipynb', source)[1]
+        below = ', '.join(sorted(imports)) or 'nothing of ours'
+        return (f'<li><a href="{chapter}.html"><b>{room}</b></a>: {escape(ast.get_docstring(ast.parse(source)))}<br>'
+                f'<small>imports {below}</small></li>')
+
+    def _repr_html_(self):
+        floors = [f'<p><b>{floor}</b></p><ul>{"".join(self._room(*room) for room in rooms.items())}</ul>'
+                  for floor, rooms in self.floors.items()]
+        return ''.join(floors)
+
+    def __repr__(self): return f'{sum(map(len, self.floors.values()))} rooms on {len(self.floors)} floors'
