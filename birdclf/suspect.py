@@ -23,9 +23,9 @@ import numpy as np
 
 from .bundle import Bundle
 from .classify import Classifier,percent
-from .manifest import Manifest,Row,in_parts
 from .species import load_species
-from .verify import TRAITS,Looks,model_of
+from .looks import TRAITS,Looks,model_of
+from .manifest import Manifest,Row,in_parts
 
 # %% ../nbs/21_suspect.ipynb #00000005
 def softmax(logits:np.ndarray)->np.ndarray:

@@ -265,12 +265,12 @@ def draw(job):
 
 
 def traits_of_drawing(job):
-    from birdclf.verify import traits
+    from birdclf.looks import traits
     return traits(draw(job))
 
 
 def traits_of_file(path):
-    from birdclf.verify import traits
+    from birdclf.looks import traits
     return traits(open_photo(path, max_side=1152, min_side=288).image)
 
 
@@ -355,7 +355,7 @@ def squares(records):
 def fit_drawings(folder, clip_art, target):
     "Write the numbers that `birdclf.suspect` tells drawings by"
     from birdclf.folder import NOT_BIRD
-    from birdclf.verify import TRAITS
+    from birdclf.looks import TRAITS
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
     records, folder = records_of(folder), Path(folder)
@@ -415,8 +415,8 @@ class Measured:
     "The photographs that are left when copies and what is no image are gone: what is known of each, and whether it is wrong"
     def __init__(self, folder, bundle):
         from birdclf.classify import Classifier
-        from birdclf.suspect import gather_evidence, model_of, suspect
-        from birdclf.verify import Looks
+        from birdclf.looks import Looks, model_of
+        from birdclf.suspect import gather_evidence, suspect
         self.folder = Path(folder)
         classifier = Classifier(bundle)
         with TemporaryDirectory() as place:

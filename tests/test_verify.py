@@ -19,16 +19,20 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 pytest.importorskip('filelock', reason='needs birdclf[clean]')
-pytest.importorskip('imagehash', reason='needs birdclf[clean]')
+imagehash = pytest.importorskip('imagehash', reason='needs birdclf[clean]')
 
 import birdclf.verify as verifying
 from birdclf.classify import Classifier
-from birdclf.manifest import Manifest, ManifestError, Row, kept, reason_of
+from birdclf.copies import ALIKE, Gallery
+from birdclf.errors import Refusal
+from birdclf.looks import LOOKS, TRAITS, Looks, first_look, sketch_of, traits
+from birdclf.manifest import CHANGED, MISSING, NO_MEMORY, Manifest, Row, kept, reason_of
 from birdclf.photo import PhotoError, one_sentence, open_photo
 from birdclf.species import load_species
 from birdclf.suspect import suspect
 from birdclf.testing import PATIENCE, paint_bird
-from birdclf.verify import CHANGED, MISSING, NO_MEMORY, TRAITS, Gallery, Looks, Verifier, first_look, sketch_of, thumbnail_of, traits, verify
+from birdclf.thumbnails import thumbnail_of
+from birdclf.verify import Verifier, verify
 
 RUN = '''
 import sys
@@ -308,7 +312,7 @@ def test_processes_that_do_not_start_are_one_sentence(tmp_path):
 def test_a_disk_that_cannot_be_written_to_is_no_photographs_fault(tmp_path, classifier):
     gathered(tmp_path, {f'{n}.jpg': saved(made_up(n)) for n in range(3)})
     (tmp_path/'thumbnails').write_text('in the way')
-    with pytest.raises(ManifestError, match='cannot be written to'): run(tmp_path, classifier)
+    with pytest.raises(Refusal, match='cannot be written to'): run(tmp_path, classifier)
     assert {row.status for row in rows_of(tmp_path).values()} == {'downloaded'}
     (tmp_path/'thumbnails').unlink()
     assert run(tmp_path, classifier).photographs == 3
@@ -426,7 +430,7 @@ def database(path, *statements):
     (lambda path: path.write_text('a shopping list'), 'cannot be used (file is not a database). Move it elsewhere'),
     (lambda path: database(path, 'CREATE TABLE mice(name)', "INSERT INTO mice VALUES ('Ida')"), 'is the database of another program. Move it elsewhere'),
     (lambda path: database(path, 'PRAGMA application_id=7', 'PRAGMA user_version=1'), 'is the database of another program'),
-    (lambda path: database(path, f'PRAGMA application_id={verifying.OURS}', 'PRAGMA user_version=2', 'CREATE TABLE looks(model)'), 'by a newer birdclf (version 2 of the file; this one knows 1). Update'),
+    (lambda path: database(path, f'PRAGMA application_id={LOOKS.id}', 'PRAGMA user_version=2', 'CREATE TABLE looks(model)'), 'by a newer birdclf (version 2 of the file; this one knows 1). Update'),
     (lambda path: (database(path, 'PRAGMA application_id=7', 'CREATE TABLE mice(name)'), os.truncate(path, 6000)), 'Move it elsewhere'),
     (lambda path: (path.unlink(), path.mkdir()), 'cannot be used (unable to open database file). Move it elsewhere')],
     ids=['text', 'foreign', 'foreign and empty', 'newer', 'foreign and damaged', 'a folder'])
@@ -437,7 +441,7 @@ def test_a_store_that_is_not_ours_or_newer_is_refused_and_left_alone(tmp_path, c
     rows, path = rows_of(tmp_path), tmp_path/'looks.sqlite'
     whose(path)
     before = path.read_bytes() if path.is_file() else sorted(path.iterdir())
-    with Manifest(tmp_path, write=True) as manifest, pytest.raises(ManifestError, match=re.escape(words)): step(manifest, classifier)
+    with Manifest(tmp_path, write=True) as manifest, pytest.raises(Refusal, match=re.escape(words)): step(manifest, classifier)
     assert (path.read_bytes() if path.is_file() else sorted(path.iterdir())) == before and rows_of(tmp_path) == rows
     path.rename(tmp_path/'elsewhere')
     assert run(tmp_path, classifier).photographs == 1 and rows_of(tmp_path) == rows
@@ -447,8 +451,8 @@ def test_a_store_that_is_not_ours_or_newer_is_refused_and_left_alone(tmp_path, c
 def test_a_store_with_other_columns_is_a_sentence(tmp_path, classifier, step):
     gathered(tmp_path, {'0.jpg': JPEG})
     run(tmp_path, classifier)
-    database(tmp_path/'looks.sqlite', f'PRAGMA application_id={verifying.OURS}', 'PRAGMA user_version=1', 'CREATE TABLE looks(mice)')
-    with Manifest(tmp_path, write=True) as manifest, pytest.raises(ManifestError, match='Move it elsewhere'): step(manifest, classifier)
+    database(tmp_path/'looks.sqlite', f'PRAGMA application_id={LOOKS.id}', 'PRAGMA user_version=1', 'CREATE TABLE looks(mice)')
+    with Manifest(tmp_path, write=True) as manifest, pytest.raises(Refusal, match='Move it elsewhere'): step(manifest, classifier)
 
 
 def test_another_model_looks_again(tmp_path):
@@ -518,7 +522,7 @@ def test_a_long_series_is_not_one_photograph():
     "Each frame of a slow pan looks like its neighbours, and the first not like the last"
     wide = np.asarray(made_up(5, (2000, 240)))
     frames = [Image.fromarray(wide[:,left:left+320]) for left in range(0, 1600, 40)]
-    hashes = np.array([int(str(verifying.imagehash.phash(frame)), 16) for frame in frames], np.uint64)
+    hashes = np.array([int(str(imagehash.phash(frame)), 16) for frame in frames], np.uint64)
     series = Gallery(np.arange(len(frames)).astype(str), hashes, np.ones((len(frames), 1), np.float16), np.stack([sketch_of(frame) for frame in frames]))
     best = series.best_copies()
     assert 1 < len(set(best)) < len(frames)
@@ -530,18 +534,18 @@ def test_a_group_is_who_looks_like_the_best_copy_or_like_somebody_who_does(offse
     "And nobody further away: 70 pixels of a pan apart two frames look alike, 125 apart they do not"
     wide = np.asarray(made_up(5, (2000, 240)))
     frames = [Image.fromarray(wide[:,400+left:720+left]) for left in offsets]
-    hashes = np.array([int(str(verifying.imagehash.phash(frame)), 16) for frame in frames], np.uint64)
+    hashes = np.array([int(str(imagehash.phash(frame)), 16) for frame in frames], np.uint64)
     series = Gallery(np.arange(len(frames)).astype(str), hashes, np.ones((len(frames), 1), np.float16), np.stack([sketch_of(frame) for frame in frames]))
     pairs = np.array([(i, j) for i in range(len(offsets)) for j in range(i)])
     apart = [abs(offsets[i]-offsets[j]) for i, j in pairs]
-    assert (series.likeness(pairs) >= verifying.ALIKE).tolist() == [distance <= 70 for distance in apart]
+    assert (series.likeness(pairs) >= ALIKE).tolist() == [distance <= 70 for distance in apart]
     assert series.best_copies().tolist() == best
 
 
 def test_thirty_copies_are_one_group():
     image = made_up(99, (400, 300))
     frames = [made_up(n) for n in range(20)]+[image.resize((200+10*n, 150+7*n)) for n in range(30)]
-    hashes = np.array([int(str(verifying.imagehash.phash(frame)), 16) for frame in frames], np.uint64)
+    hashes = np.array([int(str(imagehash.phash(frame)), 16) for frame in frames], np.uint64)
     crowd = Gallery(np.arange(len(frames)).astype(str), hashes, np.ones((len(frames), 1), np.float16), np.stack([sketch_of(frame) for frame in frames]))
     assert crowd.best_copies().tolist() == [*range(20), *[20]*30]
 
