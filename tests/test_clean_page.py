@@ -12,13 +12,15 @@ import pytest
 from PIL import Image
 from test_page import BREAKS, asleep, browser, pythons, served  # noqa: F401 (a fixture)
 
-from birdclf.clean import PAGE, CleaningPage
+import birdclf
+from birdclf.review import PAGE
 from birdclf.manifest import Manifest, Row
 from birdclf.species import load_species
 from birdclf.testing import PATIENCE, load, paint_bird, paint_scene
 from birdclf.thumbnails import thumbnail_of
 
 BIRDS = load_species()
+FRONT = [(Path(birdclf.__file__).with_name('front')/name).read_text(encoding='utf-8') for name in ('clean.js', 'clean.css')]
 PAINTED = [BIRDS.find(name) for name in ('Rotkehlchen', 'Amsel', 'Blaumeise', 'Stockente')]
 N = 3*PAGE+10
 IMPATIENT = 'const later = setTimeout; window.setTimeout = (deed, time, ...given) => later(deed, time === 8000 && window.impatient ? 0 : time, ...given)'
@@ -709,7 +711,7 @@ def alone(browser):
             if (kind === 'page') setTimeout(() => say({kind, list: 1, number, photos: second, seq, view}, []))
         }}
         window.leave = render({model, el: document.querySelector('#out')})
-    }''', [CleaningPage._esm, CleaningPage._css, reply, [shown(n) for n in range(40, 80)]])
+    }''', [*FRONT, reply, [shown(n) for n in range(40, 80)]])
     page.wait_for_selector('.cl-tile')
     yield page
     page.close()
