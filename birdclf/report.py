@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['WORKERS', 'OUTCOMES', 'logits_of', 'Asked', 'ask', 'measured', 'interval', 'outcome', 'Bird', 'by_bird', 'mixed_up',
            'Report', 'evaluate_folder', 'report_of', 'many', 'likely', 'show_report', 'draw_reliability', 'prices',
-           'draw_price', 'drawing', 'text', 'both_names', 'whisker', 'path_within', 'html_page', 'ReportError',
-           'check_report', 'save_report']
+           'draw_price', 'drawing', 'text', 'path_within', 'html_page', 'ReportError', 'check_report', 'save_report']
 
 # %% ../nbs/45_report.ipynb #00000002
 import base64,html,io
@@ -319,12 +318,12 @@ def _wide_table(
     return found.replace(' %', '\u00a0%')
 
 # %% ../nbs/45_report.ipynb #00000032
-def both_names(bird:Species)->str:
+def _both_names(bird:Species)->str:
     "The English name, and the German or the scientific one below it"
     others = [name for name in dict.fromkeys((bird.german, bird.scientific)) if name!=bird.english]
     return text(bird.english)+(f'<small>{text(others[0])}</small>' if others else '')
 
-def whisker(part:int, whole:int)->str:
+def _whisker(part:int, whole:int)->str:
     "A dot for the share and a line for its interval, from 0 to 1"
     low, high = wilson(part, whole)
     return ('<svg class="whisker" viewBox="-4 0 112 10" aria-hidden="true"><path d="M2 5h100" opacity=".25"/>'
@@ -408,12 +407,12 @@ def _diagrams_section(report):
 def _bird_row(bird):
     share = f'{bird.right}&nbsp;of&nbsp;{bird.n}<small>{likely(bird.right, bird.n)}</small>'
     taken_for = '<br>'.join(f'{text(species.english)} ×{n}' for species,n in bird.taken_for[:3])
-    return [both_names(bird.species), share+whisker(bird.right, bird.n), taken_for]
+    return [_both_names(bird.species), share+_whisker(bird.right, bird.n), taken_for]
 
 def _birds_section(report):
     "Every bird, and the pairs"
     if not report.birds: return ''
-    pairs, mixed = [[both_names(a), both_names(b), f'{n:,}', f'{back:,}'] for a,b,n,back in report.pairs], ''
+    pairs, mixed = [[_both_names(a), _both_names(b), f'{n:,}', f'{back:,}'] for a,b,n,back in report.pairs], ''
     if pairs:
         head = ['this', 'and this', 'first taken for second', 'second for first']
         mixed = f'<h2>Who is mixed up with whom</h2>{_wide_table(head, pairs)}'

@@ -36,15 +36,21 @@ np.savez(out.with_name(out.name+os.environ.get('RANK', '')+'.npz'), weights=weig
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory):
-    "Painted birds, the program, and what it does when nobody disturbs it"
+def painted(tmp_path_factory):
+    "Painted birds to learn from, and others to be asked about"
     place = tmp_path_factory.mktemp('training')
     paint_folder(place/'known'/'species', NAMES, n=8)
     paint_folder(place/'known'/'not_bird', ('cat', 'house'), n=3)
     paint_folder(place/'new', NAMES, n=10, seed=1)
-    (place/'program.py').write_text(PROGRAM, encoding='utf-8')
-    subprocess.run(program(place, 'whole'), check=True, timeout=PATIENCE)
     return place
+
+
+@pytest.fixture(scope='module')
+def place(painted):
+    "The program beside them, and what it does when nobody disturbs it"
+    (painted/'program.py').write_text(PROGRAM, encoding='utf-8')
+    subprocess.run(program(painted, 'whole'), check=True, timeout=PATIENCE)
+    return painted
 
 
 def program(place, runs): return [sys.executable, place/'program.py', place, place/runs, place/f'{runs}-out']
@@ -56,6 +62,7 @@ def history(place, runs):
     return []
 
 
+@pytest.mark.slow
 def test_what_is_killed_goes_on_with_the_same_result(place):
     process = subprocess.Popen(program(place, 'killed'))
     try:
@@ -75,6 +82,30 @@ def test_what_is_killed_goes_on_with_the_same_result(place):
     assert [row['loss'] for row in after] == [row['loss'] for row in history(place, 'whole')]
 
 
+def test_what_is_interrupted_goes_on_with_the_same_result(painted, tmp_path, monkeypatch):
+    "The same in a few seconds: two small epochs of every layer, and a Ctrl-C before the second one"
+    from birdclf import train as module
+    from birdclf.backbone import get_backbone
+    birds = SpeciesList(load_species().find(name) for name in NAMES)
+    recipe = module.Recipe(backbone='efficientnet-lite0', size=64, train_size=64, views=(1.125,), epochs=2, looks=4, batch_size=8)
+    seen = module.look_at(read_folder(painted/'known', birds), recipe, get_backbone(recipe.backbone).load())
+    def trained(runs):
+        model = module.train(seen, birds, recipe, runs=tmp_path/runs, quiet=True)
+        return np.concatenate([p.detach().numpy().ravel() for p in model.state_dict().values()])
+    def interrupt(self):
+        if self.epoch == 1: raise KeyboardInterrupt
+        return before_epoch(self)
+    before_epoch = module.Checkpoint.before_epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Checkpoint, 'before_epoch', interrupt)
+        with pytest.raises(KeyboardInterrupt): trained('stopped')
+    assert [row['epoch'] for row in history(tmp_path, 'stopped')] == ['0'] and list((tmp_path/'stopped').glob('training-*.pt'))
+    assert (trained('stopped') == trained('whole')).all()
+    assert [row['loss'] for row in history(tmp_path, 'stopped')] == [row['loss'] for row in history(tmp_path, 'whole')]
+    assert not [path for path in (tmp_path/'stopped').rglob('*') if path.suffix in ('.pt', '.part')]
+
+
+@pytest.mark.slow
 def test_two_processes_train_like_one(place):
     started = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', *program(place, 'two')[1:]]
     subprocess.run(started, check=True, timeout=PATIENCE, env=os.environ | {'OMP_NUM_THREADS': '1'})
@@ -89,7 +120,8 @@ def test_two_processes_train_like_one(place):
     assert [row['epoch'] for row in history(place, 'two')] == list('012345')
 
 
-def test_what_ships_has_learned_from_both_sides(place, tmp_path):
+@pytest.mark.slow
+def test_what_ships_has_learned_from_both_sides(painted, tmp_path):
     import torch
 
     from birdclf.backbone import get_backbone
@@ -97,7 +129,7 @@ def test_what_ships_has_learned_from_both_sides(place, tmp_path):
     from birdclf.export import Shipped, make_model
     from birdclf.train import Recipe, look_at, train, views
     birds, recipe = SpeciesList(load_species().find(name) for name in NAMES), Recipe(backbone='efficientnet-lite0', size=64, views=(1.125, 0))
-    photos = shutil.copytree(place/'known', tmp_path/'known')
+    photos = shutil.copytree(painted/'known', tmp_path/'known')
     with open(photos/'metadata.csv', 'w', encoding='utf-8', newline='') as file:
         csv.writer(file).writerows([('path', 'split'), *((f'species/{name}/{n}.jpg', 'test' if n % 2 else 'train') for name in NAMES for n in range(8))])
     records = read_folder(photos, birds)
@@ -106,7 +138,7 @@ def test_what_ships_has_learned_from_both_sides(place, tmp_path):
     assert bundle.training['photographs'] == len(records)
     assert 'was then trained on all photographs' in (tmp_path/'bundle'/'MODEL_CARD.md').read_text(encoding='utf-8')
     seen = look_at(records, recipe, get_backbone(recipe.backbone).load())
-    batch = views([record.path for record in read_folder(place/'new', birds)[::5]], recipe.preprocessing()).flatten(0, 1)
+    batch = views([record.path for record in read_folder(painted/'new', birds)[::5]], recipe.preprocessing()).flatten(0, 1)
     said = Classifier.load(tmp_path/'bundle').network.run(batch.numpy())[0]
     with torch.no_grad():
         both, one = (Shipped(train(seen[np.array(rows)], birds, recipe, quiet=True))(batch)[0].numpy()
