@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass,replace
 from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -451,25 +452,9 @@ def _unread_section(report):
             f'<p>They count neither as right nor as wrong.</p><ul>{items}</ul>')
 
 # %% ../nbs/45_report.ipynb #00000037
-_STYLE = """:root{color-scheme:light dark;--paper:#fff;--text:#1b1f1d;--line:#d5dbd7;--soft:#5c6660}
-@media screen and (prefers-color-scheme:dark){:root{--paper:#141816;--text:#e4e9e6;--line:#38403c;--soft:#9aa59f}}
-@media (max-width:30rem){th,td{padding-inline:.3rem}}
-@media print{:root{color-scheme:light}h2{break-after:avoid}figure,tr{break-inside:avoid}}
-*{box-sizing:border-box}
-body{margin:0 auto;padding:1rem;max-width:60rem;background:var(--paper);color:var(--text);\
-font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
-h1{line-height:1.2}h2{margin-top:2.5rem}
-small{display:block;color:var(--soft)}
-.note,figcaption{color:var(--soft);font-size:.875rem}figcaption b{color:var(--text)}
-.warning{border-left:.3rem solid #c9772f;padding:.1rem 0 .1rem 1rem}
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;overflow-wrap:normal}
-th,td{padding:.35rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}th{font-weight:400}\
-thead th{color:var(--soft);font-size:.875rem;vertical-align:bottom}
-figure{margin:0}svg{max-width:100%;height:auto}svg text{font-family:inherit!important}
-.whisker{display:block;width:7rem;stroke:#3a9a6b;fill:#3a9a6b;margin:.2rem 0}
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));gap:1.5rem}
-.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(10rem,100%),1fr));gap:1rem}\
-.sheet img{width:100%;aspect-ratio:4/3;object-fit:contain;background:var(--line)}"""
+def _style():
+    "The style sheet, without the remark in its first line"
+    return (files('birdclf')/'front'/'report.css').read_text(encoding='utf-8').partition('\n')[2].strip()
 
 # %% ../nbs/45_report.ipynb #86d211bc
 _MARK = '<meta name="generator" content="birdclf evaluate">'
@@ -482,7 +467,7 @@ def html_page(report:Report)->str:
 <html lang="en"><head><meta charset="utf-8">{_MARK}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{text(title)}</title>
-<style>{_STYLE}</style></head><body>
+<style>{_style()}</style></head><body>
 <h1>{text(title)}</h1>
 <p>{text(_summary(report))}</p>
 <p class="warning">Were these photographs among those that the model was trained on? Then the figures say how well it \
