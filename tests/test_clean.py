@@ -36,6 +36,20 @@ def test_nobody_sees_the_others_before_judging(flock):
     assert anna.agreement() == {'Ben': (0, 1)}
 
 
+# --- the search
+
+@pytest.mark.parametrize('typed', ['Rotkelchen', 'Archaeopteryx', 'meise', 'great tits', 'kohl'])
+def test_an_unknown_bird_is_not_certain(flock, typed):
+    "Enter takes a whole name, and never the nearest spelling"
+    assert not CleaningDesk(flock(1)).hear(dict(kind='search', text=typed))[0]['certain']
+
+
+@pytest.mark.parametrize('typed', ['great tit', 'KOHLMEISE', 'Parus major'])
+def test_a_whole_name_is_certain(flock, typed):
+    reply, _ = CleaningDesk(flock(1)).hear(dict(kind='search', text=typed))
+    assert reply['certain'] and reply['birds'][0]['english'] == 'Great Tit'
+
+
 # --- when it cannot be written
 
 def failing(desk, message):

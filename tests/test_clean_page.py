@@ -169,10 +169,13 @@ def forget(data):
 
 
 @pytest.fixture
-def guest(regular, data):
-    "Somebody new, at a page that is open already"
-    regular.press('Escape', 'Escape')
-    yield regular.show(state='undecided', order='suspicion', species='', source='').become()
+def anew(regular, data):
+    "Somebody new, who has not seen what others did, at a page that is open already"
+    def come():
+        forget(data)
+        regular.press('Escape', 'Escape')
+        return regular.show(state='undecided', order='suspicion', species='', source='').become()
+    yield come
     forget(data)
     regular.content()
 
@@ -215,7 +218,7 @@ def test_marks_are_on_disk_and_there_after_a_reload(visit, rows, kept):
     assert anna.marks()[:5] == ['keep', 'drop', 'drop', '', '']
 
 
-def test_relabel(guest, rows, data):
+def by_what_is_suspected_and_by_letters(guest, rows, data):
     "The first offer is what the machine suspects; otherwise a few letters of any name do, and an arrow"
     guest.press('ArrowRight', 'ArrowRight', 'r')
     guest.page.wait_for_selector('.cl-option')
@@ -238,7 +241,7 @@ def test_relabel(guest, rows, data):
     assert labels == {rows[2].id: 'Parus major', rows[3].id: BIRDS.find('Ringeltaube').scientific}
 
 
-def test_the_arrows_choose_in_the_search(guest):
+def by_the_arrows(guest):
     guest.press('r')
     guest.page.keyboard.type('meise')
     guest.page.wait_for_function('''document.querySelectorAll('.cl-option').length > 2
@@ -254,8 +257,7 @@ def test_the_arrows_choose_in_the_search(guest):
     assert guest.tiles()[1][1] == ''
 
 
-@pytest.mark.parametrize('typed', ['Rotkelchen', 'Archaeopteryx', 'meise', 'great tits'])
-def test_an_unknown_bird_is_no_bird(guest, typed):
+def an_unknown_bird_is_no_bird(guest, typed):
     "Enter takes a whole name or what was walked to, and never the nearest spelling"
     guest.press('r')
     guest.page.keyboard.type(typed)
@@ -266,17 +268,16 @@ def test_an_unknown_bird_is_no_bird(guest, typed):
     assert guest.marks()[:2] == ['', '']
 
 
-@pytest.mark.parametrize('typed', ['great tit', 'KOHLMEISE', 'Parus major'])
-def test_a_whole_name_is_taken(guest, typed):
+def by_a_whole_name(guest):
     guest.press('r')
-    guest.page.keyboard.type(typed)
+    guest.page.keyboard.type('great tit')
     guest.press('Enter')
     guest.wait('is Great Tit')
     guest.settled()
     assert guest.marks()[:2] == ['relabel', '']
 
 
-def test_an_offer_is_taken_by_a_click(guest):
+def by_a_click(guest):
     guest.press('r')
     guest.page.keyboard.type('kohlm')
     guest.page.click('.cl-option:has-text("Kohlmeise")')
@@ -284,50 +285,15 @@ def test_an_offer_is_taken_by_a_click(guest):
     guest.settled()
 
 
-def test_the_lines_that_are_read_aloud_are_there_before_they_speak(guest):
-    def spoken():
-        nodes = guest.context.new_cdp_session(guest.page).send('Accessibility.getFullAXTree')['nodes']
-        return sorted(n['role']['value'] for n in nodes if not n['ignored'] and n['role']['value'] in ('status', 'alert'))
-    guest.page.wait_for_function("!document.querySelector('.cl-note').textContent")
-    assert spoken() == ['alert', 'status'] and not guest.page.is_visible('.cl-note') and not guest.page.is_visible('.cl-alarm')
+def test_which_bird_it_is(anew, rows, data):
+    "What is suspected is offered; letters, arrows, a whole name and a click do; what is no bird of ours is refused"
+    by_what_is_suspected_and_by_letters(anew(), rows, data)
+    for way in (by_the_arrows, by_a_whole_name, by_a_click): way(anew())
+    guest = anew()
+    for typed in ('Archaeopteryx', 'meise'): an_unknown_bird_is_no_bird(guest, typed)
 
 
-def test_without_colours(guest):
-    "Windows' high contrast: how far we are, which photograph is in focus, and what was decided"
-    guest.press('k')
-    guest.settled()
-    guest.page.emulate_media(forced_colors='active')
-    try:
-        guest.page.evaluate("document.querySelector('.cl-part').style.width = '50%'")
-        guest.page.wait_for_timeout(400)
-        bar = Image.open(BytesIO(guest.page.locator('.cl-track').screenshot())).convert('L')
-        full, empty = (bar.getpixel((round(at*bar.width), bar.height//2)) for at in (.25, .75))
-        assert abs(full-empty) > 60
-        styles = guest.page.evaluate("""['.cl-focus', '.cl-tile:not(.cl-focus)', '.cl-tile .cl-keep', '.cl-tile:not([data-decision=keep]) .cl-keep']
-            .map(name => getComputedStyle(document.querySelector(name))).map(style => [style.outlineStyle, style.backgroundColor])""")
-        assert styles[0][0] == 'solid' and styles[1][0] == 'none' and styles[2][1] != styles[3][1]
-    finally: guest.page.emulate_media(forced_colors='none')
-
-
-@pytest.mark.parametrize('width', [390, 1280])
-@pytest.mark.parametrize('size', [100, 200])
-def test_no_word_is_broken(guest, width, size):
-    "In the grid, in one large picture, in the search"
-    before = guest.page.viewport_size
-    guest.page.set_viewport_size(dict(width=width, height=850))
-    guest.page.evaluate("size => { document.documentElement.style.fontSize = size + '%' }", size)
-    try:
-        for keys in ('', 'r', '?', 'z'):
-            if keys: guest.press(keys)
-            guest.page.wait_for_timeout(300)
-            assert not [word for word in guest.page.evaluate(BREAKS) if word not in HTML], keys
-            if keys: guest.press('Escape')
-    finally:
-        guest.page.evaluate("document.documentElement.style.fontSize = ''")
-        guest.page.set_viewport_size(before)
-
-
-def test_ranges(guest, rows, kept):
+def ranges(guest, rows, kept):
     guest.press('Shift+ArrowRight', 'Shift+ArrowRight', 'd')
     guest.settled()
     assert guest.marks()[:4] == ['drop']*3+['']
@@ -347,12 +313,12 @@ def test_ranges(guest, rows, kept):
     assert guest.marks() == ['drop']*PAGE
     guest.press('u', 'u')
     guest.wait('Taken back')
-    guest.page.wait_for_function("document.querySelectorAll('.cl-tile[data-decision=drop]').length === 3")
+    guest.page.wait_for_function("""['drop', 'keep'].map(word => document.querySelectorAll(`.cl-tile[data-decision=${word}]`).length).join() === '3,0'""")
     guest.settled()
     assert kept(guest.name, rows[:10]) == ['drop']*3+['']*7
 
 
-def test_buttons_on_tiles(guest):
+def buttons_on_tiles(guest):
     guest.page.locator('.cl-deed.cl-drop').nth(3).click()
     guest.page.locator('.cl-deed.cl-keep').nth(5).click()
     guest.settled()
@@ -364,7 +330,7 @@ def test_buttons_on_tiles(guest):
     assert guest.marks()[3:6] == ['drop', 'relabel', 'keep']
 
 
-def test_keep_the_rest_and_take_it_back(guest, rows, kept):
+def keep_the_rest_and_take_it_back(guest, rows, kept):
     guest.press('d', 'd')
     guest.settled()
     assert guest.read('foot .cl-first') == f'Keep the rest ({PAGE-2})'
@@ -381,7 +347,7 @@ def test_keep_the_rest_and_take_it_back(guest, rows, kept):
     assert kept(guest.name, rows[:PAGE]) == ['drop']*2+['keep']*(PAGE-2)
 
 
-def test_undo_without_limit(guest, rows, kept):
+def undo_without_limit(guest, rows, kept):
     guest.press(*'dk'*8)
     guest.settled()
     guest.press(*'u'*20)
@@ -392,7 +358,7 @@ def test_undo_without_limit(guest, rows, kept):
     assert kept(guest.name, rows[:16]) == ['drop', 'keep']*8
 
 
-def test_copies(guest, rows, kept):
+def copies(guest, rows, kept):
     assert guest.read('stack') == '3 copies' and guest.page.locator('.cl-tile').count() == PAGE
     guest.press(*['ArrowRight']*5, 'g')
     guest.wait('3 selected')
@@ -405,9 +371,15 @@ def test_copies(guest, rows, kept):
     assert kept(guest.name, rows) == ['']*len(rows)
 
 
+def test_choosing(anew, rows, kept):
+    "Ranges, single buttons, the rest of a page, stacks of copies; and all of it can be taken back"
+    buttons_on_tiles(anew())
+    for way in (ranges, keep_the_rest_and_take_it_back, undo_without_limit, copies): way(anew(), rows, kept)
+
+
 # --- looking closer
 
-def test_zoom(guest, rows, kept):
+def one_large_picture(guest, rows, kept):
     guest.press('ArrowRight', 'z')
     panel = guest.page.locator('.cl-zoom[data-id]')
     panel.wait_for()
@@ -433,7 +405,7 @@ def test_zoom(guest, rows, kept):
     assert guest.focus() == 1 and guest.number() == 1 and guest.marks()[:3] == ['', 'relabel', '']
 
 
-def test_walking_over_the_end_of_a_page(guest, rows):
+def walking_over_the_end_of_a_page(guest, rows):
     guest.press('End', 'Enter')
     guest.page.wait_for_selector(f'.cl-zoom[data-id="{rows[PAGE-1].id}"]')
     guest.press('ArrowRight')
@@ -444,7 +416,7 @@ def test_walking_over_the_end_of_a_page(guest, rows):
     assert guest.number() == 1 and guest.focus() == PAGE-1
 
 
-def test_double_click_and_help(guest, rows):
+def double_click_and_help(guest, rows):
     guest.page.locator('.cl-picture').nth(4).dblclick()
     guest.page.wait_for_selector(f'.cl-zoom[data-id="{rows[4].id}"]')
     assert guest.page.evaluate("document.querySelector('.cl-large').naturalWidth") == 280
@@ -455,9 +427,15 @@ def test_double_click_and_help(guest, rows):
     assert guest.focus() == 4
 
 
+def test_looking_closer(anew, rows, kept):
+    "With keys over the end of the page, or with two clicks"
+    one_large_picture(anew(), rows, kept)
+    for way in (walking_over_the_end_of_a_page, double_click_and_help): way(anew(), rows)
+
+
 # --- filters and pages
 
-def test_filters_lose_nothing(guest, rows, kept):
+def filters_lose_nothing(guest, rows, kept):
     guest.press('d', 'k')
     guest.settled()
     guest.show(state='drop')
@@ -475,7 +453,7 @@ def test_filters_lose_nothing(guest, rows, kept):
     assert guest.marks()[:3] == ['drop', 'keep', ''] and kept(guest.name, rows[:2]) == ['drop', 'keep']
 
 
-def test_what_another_program_writes_waits_for_a_reload(guest, rows, data):
+def what_another_program_writes_waits_for_a_reload(guest, rows, data):
     with Manifest(data, write=True) as manifest: manifest.update([replace(rows[20], score=2.)])
     guest.press('n', 'p')
     guest.turned(1)
@@ -486,6 +464,12 @@ def test_what_another_program_writes_waits_for_a_reload(guest, rows, data):
     with Manifest(data, write=True) as manifest: manifest.update([rows[20]])
     guest.page.click('text=Reload')
     guest.page.wait_for_function("id => document.querySelector('.cl-tile')?.dataset.id === id", arg=rows[0].id)
+
+
+def test_another_list(anew, rows, kept, data):
+    "A changed filter loses nothing, and news are taken up when somebody asks for them"
+    filters_lose_nothing(anew(), rows, kept)
+    what_another_program_writes_waits_for_a_reload(anew(), rows, data)
 
 
 def test_keyboard_only_from_start_to_end(visit, rows, kept):
@@ -534,7 +518,7 @@ def test_a_kernel_that_is_killed(visit, server, rows, kept):
     assert kept('Unlucky', rows[:5]) == ['drop', '', '', '', '']
 
 
-def test_the_next_picture_waits_for_the_disk(guest, server, rows, kept):
+def the_next_picture_waits_for_the_disk(guest, server, rows, kept):
     "As long as the kernel sleeps, the page does not turn"
     with asleep(server[1]):
         guest.press('d', 'n')
@@ -544,7 +528,7 @@ def test_the_next_picture_waits_for_the_disk(guest, server, rows, kept):
     assert kept(guest.name, rows[:1]) == ['drop']
 
 
-def test_a_manifest_that_is_gone(guest, data, rows, kept):
+def a_manifest_that_is_gone(guest, data, rows, kept):
     guest.press('d')
     guest.settled()
     (data/'manifest.sqlite').rename(data/'away.sqlite')
@@ -557,6 +541,12 @@ def test_a_manifest_that_is_gone(guest, data, rows, kept):
     guest.press('k')
     guest.settled()
     assert not guest.page.is_visible('.cl-alarm') and kept(guest.name, rows[:4]).count('keep') == 1
+
+
+def test_nothing_is_said_to_be_kept_that_is_not(anew, server, data, rows, kept):
+    "The page waits for the disk, and says so if there is none"
+    the_next_picture_waits_for_the_disk(anew(), server, rows, kept)
+    a_manifest_that_is_gone(anew(), data, rows, kept)
 
 
 # --- two people
@@ -609,7 +599,48 @@ def test_a_phone(visit, rows, kept):
     assert kept('Thumb', rows[:PAGE]) == ['drop']+['keep']*(PAGE-1)
 
 
-def test_by_night(guest):
+def lines_that_are_read_aloud_are_there_before_they_speak(guest):
+    def spoken():
+        nodes = guest.context.new_cdp_session(guest.page).send('Accessibility.getFullAXTree')['nodes']
+        return sorted(n['role']['value'] for n in nodes if not n['ignored'] and n['role']['value'] in ('status', 'alert'))
+    guest.page.wait_for_function("!document.querySelector('.cl-note').textContent")
+    assert spoken() == ['alert', 'status'] and not guest.page.is_visible('.cl-note') and not guest.page.is_visible('.cl-alarm')
+
+
+def without_colours(guest):
+    "Windows' high contrast: how far we are, which photograph is in focus, and what was decided"
+    guest.press('k')
+    guest.settled()
+    guest.page.emulate_media(forced_colors='active')
+    try:
+        guest.page.evaluate("document.querySelector('.cl-part').style.width = '50%'")
+        guest.page.wait_for_timeout(400)
+        bar = Image.open(BytesIO(guest.page.locator('.cl-track').screenshot())).convert('L')
+        full, empty = (bar.getpixel((round(at*bar.width), bar.height//2)) for at in (.25, .75))
+        assert abs(full-empty) > 60
+        styles = guest.page.evaluate("""['.cl-focus', '.cl-tile:not(.cl-focus)', '.cl-tile .cl-keep', '.cl-tile:not([data-decision=keep]) .cl-keep']
+            .map(name => getComputedStyle(document.querySelector(name))).map(style => [style.outlineStyle, style.backgroundColor])""")
+        assert styles[0][0] == 'solid' and styles[1][0] == 'none' and styles[2][1] != styles[3][1]
+    finally: guest.page.emulate_media(forced_colors='none')
+
+
+def no_word_is_broken(guest, width, size):
+    "In the grid, in one large picture, in the search"
+    before = guest.page.viewport_size
+    guest.page.set_viewport_size(dict(width=width, height=850))
+    guest.page.evaluate("size => { document.documentElement.style.fontSize = size + '%' }", size)
+    try:
+        for keys in ('', 'r', '?', 'z'):
+            if keys: guest.press(keys)
+            guest.page.wait_for_timeout(300)
+            assert not [word for word in guest.page.evaluate(BREAKS) if word not in HTML], keys
+            if keys: guest.press('Escape')
+    finally:
+        guest.page.evaluate("document.documentElement.style.fontSize = ''")
+        guest.page.set_viewport_size(before)
+
+
+def by_night(guest):
     light = lambda name: sum(map(int, re.findall(r'\d+', guest.page.evaluate(f"getComputedStyle(document.querySelector('.cl-page')).{name}"))[:3]))
     assert light('backgroundColor') > light('color')
     guest.page.emulate_media(color_scheme='dark')
@@ -617,7 +648,7 @@ def test_by_night(guest):
     guest.page.emulate_media(color_scheme='light')
 
 
-def test_for_screen_readers(guest):
+def for_screen_readers(guest):
     guest.press('d')
     guest.settled()
     page = guest.page
@@ -628,6 +659,16 @@ def test_for_screen_readers(guest):
     nameless = 'all => all.filter(node => !(node.textContent.trim() || node.ariaLabel || node.labels?.length)).map(node => node.className)'
     assert page.locator('.cl-page button, .cl-page select, .cl-page input').evaluate_all(nameless) == []
     assert page.evaluate("getComputedStyle(document.querySelector('.cl-focus')).boxShadow") != 'none'
+
+
+def test_for_all_eyes(anew):
+    "By night, in large letters, in a narrow window, without colours, and for those who have it read to them"
+    guest = anew()
+    lines_that_are_read_aloud_are_there_before_they_speak(guest)
+    by_night(guest)
+    for width in (390, 1280):
+        for size in (100, 200): no_word_is_broken(guest, width, size)
+    for look in (without_colours, for_screen_readers): look(anew())
 
 
 # --- pace
@@ -688,8 +729,17 @@ def shown(number):
 
 
 @pytest.fixture
-def alone(browser):
-    "The widget in a page that is not its own, with a kernel that answers when it is told to"
+def notebook(browser):
+    "Opens the widget in pages that are not its own, with a kernel that answers when it is told to"
+    pages = []
+    def show():
+        pages.append(in_a_notebook(browser))
+        return pages[-1]
+    yield show
+    for page in pages: page.close()
+
+
+def in_a_notebook(browser):
     page = browser.new_page(viewport=dict(width=1000, height=900))
     page.set_default_timeout(1000*PATIENCE)
     status = dict(by='Ida', overall=[80, 0, 0], birds={}, pace=None, minutes=None, agreement={})
@@ -713,8 +763,7 @@ def alone(browser):
         window.leave = render({model, el: document.querySelector('#out')})
     }''', [*FRONT, reply, [shown(n) for n in range(40, 80)]])
     page.wait_for_selector('.cl-tile')
-    yield page
-    page.close()
+    return page
 
 
 def last(page): return page.evaluate('sent.at(-1)')
@@ -723,7 +772,8 @@ def last(page): return page.evaluate('sent.at(-1)')
 def answer(page, message, **more): page.evaluate('m => say(m, [])', dict(kind=message['kind'], seq=message['seq'], view=message['view'], **more))
 
 
-def test_it_takes_no_keys_that_are_not_meant_for_it(alone):
+def test_it_takes_no_keys_that_are_not_meant_for_it(notebook):
+    alone = notebook()
     assert alone.evaluate("document.activeElement.id") == 'cell'
     alone.keyboard.type('dd')
     assert alone.input_value('#cell') == 'dd' and all(message['kind'] != 'decide' for message in alone.evaluate('sent'))
@@ -738,7 +788,7 @@ def test_it_takes_no_keys_that_are_not_meant_for_it(alone):
     assert alone.evaluate('open_keys') > before
 
 
-def test_a_refused_decision_shows_what_is_true(alone):
+def a_refused_decision_shows_what_is_true(alone):
     alone.locator('.cl-frame').first.click()
     alone.keyboard.press('d')
     assert alone.inner_text('.cl-badge') == 'saving: dropped'
@@ -747,7 +797,7 @@ def test_a_refused_decision_shows_what_is_true(alone):
     assert alone.inner_text('.cl-alarm') == f'The disk is full {HTML}.' and not alone.query_selector('.cl-alarm img')
 
 
-def test_one_decision_is_sent_after_the_other_and_the_page_waits_for_both(alone):
+def one_decision_is_sent_after_the_other(alone):
     alone.locator('.cl-frame').first.click()
     for key in 'dkn': alone.keyboard.press(key)
     decisions = lambda: [message for message in alone.evaluate('sent') if message['kind'] == 'decide']
@@ -759,7 +809,7 @@ def test_one_decision_is_sent_after_the_other_and_the_page_waits_for_both(alone)
     alone.wait_for_function("document.querySelector('.cl-where').textContent === '2 / 2'")
 
 
-def test_a_second_view_hears_the_news_and_not_the_answers(alone):
+def a_second_view_hears_the_news_and_not_the_answers(alone):
     alone.locator('.cl-frame').first.click()
     alone.keyboard.press('d')
     told = last(alone)
@@ -768,8 +818,14 @@ def test_a_second_view_hears_the_news_and_not_the_answers(alone):
     assert alone.inner_text('.cl-badge') == 'saving: dropped'
 
 
-def test_leaving(alone):
+def nothing_is_heard_after_leaving(alone):
     alone.evaluate('leave()')
     alone.locator('.cl-frame').first.click()
     alone.keyboard.press('d')
     assert all(message['kind'] != 'decide' for message in alone.evaluate('sent'))
+
+
+def test_talking_in_a_notebook(notebook):
+    "Refusals, the order of what is sent, a second view of the same widget, and the end"
+    for part in (a_refused_decision_shows_what_is_true, one_decision_is_sent_after_the_other,
+                 a_second_view_hears_the_news_and_not_the_answers, nothing_is_heard_after_leaving): part(notebook())
