@@ -615,7 +615,7 @@ def _row(self:Folder, name, bird):
     path = self.folder/name
     known = {key: text for key,text in self.rows.get(as_written(name), {}).items() if text}
     data, reason = _read(path)
-    said = f"{known.get('license') or known.get('licence') or ''} {known.get('license_version') or ''}"
+    said = f"{known.get('license', '')} {known.get('license_version') or ''}"
     license = read_license(said.strip())
     digest = sha256(os.fsencode(path) if data is None else data).hexdigest()
     kept = dict(bytes=len(data), sha256=digest) if data is not None else {}
