@@ -130,7 +130,8 @@ def _record(folder, path, name, line):
     "What `line` of metadata.csv says of one photograph"
     key = path.relative_to(folder).as_posix()
     others = [f'{kind} {line[kind]}' for kind in ('duplicate_group', 'observation_id') if line.get(kind)]
-    return Record(path, name, line.get('source') or key, line.get('split') or '', line.get('mini') or '', (key, *others))
+    return Record(path, name, line.get('source') or key, line.get('split') or '', line.get('mini') or '',
+                  (key, *others))
 
 # %% ../nbs/31_folder.ipynb #4984c392
 def _of_species(folder, species):

@@ -16,9 +16,9 @@ from .manifest import SEALED,Manifest,ManifestError,Row,file_of,kept
 from .species import SpeciesError,SpeciesList
 
 # %% ../nbs/33_handover.ipynb #8443b647
-_SAME = ('split','mini','title','creator','creator_url','license','license_version','license_url','license_statement',
-         'attribution','changes','page_url','file_url','source_id','observation_id','observed_on','query','retrieved_at',
-         'sha256','duplicate_group') # Columns that are the row's own
+_SAME = ('split','mini','title','creator','creator_url','license','license_version','license_url',
+         'license_statement','attribution','changes','page_url','file_url','source_id','observation_id',
+         'observed_on','query','retrieved_at','sha256','duplicate_group') # Columns that are the row's own
 _COLUMNS = 'path','german','english','scientific','source','found_by',*_SAME
 
 def _line(row, species):
@@ -26,13 +26,15 @@ def _line(row, species):
     try: bird = species.find(row.bird).to_dict()
     except SpeciesError: bird = dict(german=row.bird, english=row.bird, scientific=row.bird)
     path = f"{folder_name(bird['german'])}/{row.id}{Path(row.path).suffix.lower()}"
-    return dict(path=path, **bird, source=f"{row.source}/{row.observer_id or row.creator or row.id}", found_by=row.source,
+    source = f'{row.source}/{row.observer_id or row.creator or row.id}'
+    return dict(path=path, **bird, source=source, found_by=row.source,
                 **{name: getattr(row, name) for name in _SAME})
 
 # %% ../nbs/33_handover.ipynb #a7569e61
 def _credit(line):
     "One photograph, in a line for people"
-    title, creator, changes = (re.sub(r'[\s\[\]<>|`*_]+', ' ', line[name]).strip() for name in ('title', 'creator', 'changes'))
+    texts = (line[name] for name in ('title', 'creator', 'changes'))
+    title, creator, changes = (re.sub(r'[\s\[\]<>|`*_]+', ' ', text).strip() for text in texts)
     page, terms = (re.sub(r'[\s<>]', '', line[name]) for name in ('page_url', 'license_url'))
     address = page or re.sub(r'[<>]', '', line['file_url'])
     parts = [f'<{address}>, ' if address else '', License(line['license'], line['license_version']).name,
@@ -59,8 +61,8 @@ def _exported(folder):
 
 # %% ../nbs/33_handover.ipynb #9b381d27
 _TITLE = '# Who took these photographs\n\nEach is under its own licence, which is named with it.\n\n'
-_TITLE_SEALED = ('# Not for passing on\n\nThis folder was made for training. It may hold photographs that nobody has allowed to '
-                 'be passed on; for a folder without them, export again without `--for-training`.\n\n')
+_TITLE_SEALED = ('# Not for passing on\n\nThis folder was made for training. It may hold photographs that nobody has '
+                 'allowed to be passed on; for a folder without them, export again without `--for-training`.\n\n')
 
 def _papers(manifest, folder, species, gone, sealed):
     "Write the two lists of what is kept; in between, take away those of the files `gone` that are not in them"
@@ -104,5 +106,6 @@ def export_folder(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _papers(manifest, folder, species, before, sealed)
-            return sum(_copy(file_of(manifest, row), folder/_line(row, species)['path']) for row in kept(manifest, sealed))
+            places = ((file_of(manifest, row), _line(row, species)['path']) for row in kept(manifest, sealed))
+            return sum(_copy(file, folder/path) for file,path in places)
         except OSError as e: raise _cannot(e, folder) from e

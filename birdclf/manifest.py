@@ -95,8 +95,9 @@ DECISION = 'decision','label','decided_by','decided_at' # People's; no program w
 MISSING = 'the file is missing'
 CHANGED = 'the file has changed since it was fetched'
 NO_MEMORY = 'too large: it takes too much memory'
-_MAY_BE_OVER = ('too slow', 'unexpected', NO_MEMORY, CHANGED, 'not a photograph: too slow', 'not a photograph: unreadable',
-                'no connection', 'no secure connection', 'cut short', 'host not found', 'host does not answer',
+_MAY_BE_OVER = ('too slow', 'unexpected', NO_MEMORY, CHANGED,
+                'not a photograph: too slow', 'not a photograph: unreadable', 'no connection',
+                'no secure connection', 'cut short', 'host not found', 'host does not answer',
                 'HTTP 408', 'HTTP 425', 'HTTP 429', 'HTTP 5')
 
 def may_be_over(reason:str)->bool:
@@ -144,7 +145,8 @@ _SEARCHING = [
 _PEOPLE = [
     'CREATE TABLE decisions(photo TEXT, by TEXT, decision TEXT NOT NULL, label TEXT NOT NULL, at TEXT NOT NULL, '
     'PRIMARY KEY(photo, by)) WITHOUT ROWID',
-    'CREATE TABLE actions(seq INTEGER PRIMARY KEY, by TEXT NOT NULL, at TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0)',
+    'CREATE TABLE actions(seq INTEGER PRIMARY KEY, by TEXT NOT NULL, at TEXT NOT NULL, '
+    'undone INTEGER NOT NULL DEFAULT 0)',
     'CREATE INDEX actions_by ON actions(by, undone, seq)',
     'CREATE TABLE changes(action INTEGER, photo TEXT, before TEXT, before_label TEXT, after TEXT, after_label TEXT, '
     'PRIMARY KEY(action, photo)) WITHOUT ROWID',
@@ -568,7 +570,7 @@ def want(self:Manifest)->int:
     return number if number<sys.maxsize else 0 # An import that was stopped used to leave that behind
 
 # %% ../nbs/02_manifest.ipynb #0000003a
-SEALED = '', 'arr', 'by-nd', 'by-nc-nd' # Licences that let no photograph out: none known, none given, no changes allowed
+SEALED = '', 'arr', 'by-nd', 'by-nc-nd' # These let no photograph out: none known, none given, no changes allowed
 
 def kept(
     manifest:Manifest,
