@@ -22,7 +22,7 @@ from fastcore.basics import patch
 from filelock import FileLock,Timeout
 
 from .database import Database,DatabaseError,Kind
-from .files import DiskFull,writing
+from .files import writing
 
 # %% ../nbs/02_manifest.ipynb #00000005
 @dataclass(frozen=True)
