@@ -119,7 +119,8 @@ def show_real(
     os.environ['BIRDCLF_BOOK'] = '1'
     try: picture = value_of(code)
     finally: del os.environ['BIRDCLF_BOOK']
-    cell['outputs'] = [{'output_type': 'display_data', 'metadata': {}, 'data': {'image/jpeg': b64encode(picture._repr_jpeg_()).decode()}}]
+    data = {'image/jpeg': b64encode(picture._repr_jpeg_()).decode()}
+    cell['outputs'] = [{'output_type': 'display_data', 'metadata': {}, 'data': data}]
 
 # %% ../nbs/91_book.ipynb #0000000e
 def read_source(app, docname:str, source:list[str]):
@@ -240,13 +241,16 @@ def faults_in_text(
         if block.select('.traceback, .error') or 'Traceback (most recent call last)' in block.get_text():
             yield f'shows an error: {block.get_text(" ", strip=True)[-200:]!r}'
     for image in article.select('img'):
-        if not image.get('alt', '').strip(): yield f'has a picture without a text for those who cannot see it: {image.get("src")!r}'
+        if not image.get('alt', '').strip():
+            yield f'has a picture without a text for those who cannot see it: {image.get("src")!r}'
 
 # %% ../nbs/91_book.ipynb #00000021
 def loads(page:BeautifulSoup)->Iterator[str]:
     "The addresses that a browser fetches to show `page`"
-    for tag in page.select('img[src], script[src], iframe[src], source[src], video[src], audio[src], embed[src]'): yield tag['src']
-    for tag in page.select('[srcset]'): yield from (part.split()[0] for part in tag['srcset'].split(',') if part.strip())
+    loading = 'img', 'script', 'iframe', 'source', 'video', 'audio', 'embed'
+    for tag in page.select(', '.join(f'{name}[src]' for name in loading)): yield tag['src']
+    for tag in page.select('[srcset]'):
+        yield from (part.split()[0] for part in tag['srcset'].split(',') if part.strip())
     for tag in page.select('link[href]'):
         if set(tag.get('rel', ())) & {'stylesheet', 'icon', 'preload', 'modulepreload', 'manifest'}: yield tag['href']
     for tag in page.select('script:not([src]), style'):
@@ -305,7 +309,8 @@ def readme(check:bool)->int:
     stale = [name for name, data in files.items() if not Path(name).is_file() or Path(name).read_bytes() != data]
     left = [path for path in Path('nbs/index_files').glob('*') if path.as_posix() not in files]
     if check:
-        for name in [*stale, *left]: print(f'{name} is not what nbs/index.ipynb makes of it: run python -m birdclf.book readme')
+        for name in [*stale, *left]:
+            print(f'{name} is not what nbs/index.ipynb makes of it: run python -m birdclf.book readme')
         return int(bool(stale or left))
     for path in left: path.unlink()
     for name in stale:

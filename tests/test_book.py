@@ -42,6 +42,8 @@ CELLS = [
          f'from IPython.display import Image\nImage(data="{ROBIN}")', shown(image_jpeg=ROBIN)),
     markdown('| ' + ' | '.join(f'a column that is wide {i}' for i in range(9)) + ' |\n' + '| --- '*9 + '|\n' + '| `a_long_name_without_spaces` '*9 + '|'),
     code(f'"{"wren"*60}"', printed('wren'*200)),
+    code('%%front app.js\nexport const sing = () => `${"trill"}`'),
+    code('%%front app.css\n.wren { color: #5a3a22 }'),
     code('1', shown(text_markdown='---\n\nA rule where docutils wants none')),
     code('#| hide\nimport nbdev; nbdev.nbdev_export()'),
 ]
@@ -82,6 +84,16 @@ def test_no_remark_is_visible(article):
     text = article.get_text()
     assert '#|' not in text and 'default_exp' not in text and 'nbdev' not in text and 'hidden_guard' not in text
     assert 'def sing' in text and 'only the output' in text and 'print("only the' not in text
+
+
+def test_a_script_is_folded_and_has_its_own_colours(article):
+    "Under the name of its file; what is JavaScript, what is CSS and what is Python was told by three lexers"
+    assert '%%front' not in article.get_text()
+    folded = {details.select_one('summary').get_text(' ', strip=True): details for details in article.select('details')}
+    assert [name for name in folded if 'app.' in name] == ['Show this part of app.js Hide this part of app.js', 'Show this part of app.css Hide this part of app.css']
+    script, sheet = (details for name, details in folded.items() if 'app.' in name)
+    assert script.select_one('.highlight-javascript .kd').get_text().strip() == 'const' and not article.select('.highlight-javascript .err')
+    assert sheet.select_one('.highlight-css .k').get_text() == 'color'
 
 
 def test_a_picture_is_a_figure(article):

@@ -29,7 +29,7 @@ def files_of_project():
 def fingerprints(root):
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
             for folder in ('birdclf', 'nbs') for path in sorted((root/folder).rglob('*'))
-            if path.suffix in ('.py', '.ipynb') and '.ipynb_checkpoints' not in path.parts}
+            if path.is_file() and (path.suffix in ('.py', '.ipynb') or path.parent.name == 'front') and '.ipynb_checkpoints' not in path.parts}
 
 
 @pytest.fixture
@@ -50,14 +50,31 @@ def changes(root, *command):
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
-def test_modules_are_what_the_notebooks_export(copied):
-    assert changes(copied, 'nbdev_export') == []
+EXPORT = 'python', '-m', 'birdclf.frontend', 'export'
+
+
+def test_modules_and_scripts_are_what_the_notebooks_export(copied):
+    assert changes(copied, *EXPORT) == []
 
 
 def test_an_edited_module_is_noticed(copied):
     with open(copied/'birdclf'/'testing.py', 'a', encoding='utf-8') as file: file.write('\nedited = True\n')
     (copied/'birdclf'/'species.py').unlink()
-    assert changes(copied, 'nbdev_export') == ['birdclf/species.py', 'birdclf/testing.py']
+    assert changes(copied, *EXPORT) == ['birdclf/species.py', 'birdclf/testing.py']
+
+
+def test_a_script_that_is_edited_missing_or_left_over_is_noticed(copied):
+    front = copied/'birdclf'/'front'
+    with open(front/'app.js', 'a', encoding='utf-8') as file: file.write('edited\n')
+    (front/'kit.css').unlink()
+    (front/'old.js').write_text('left over', encoding='utf-8')
+    assert changes(copied, *EXPORT) == ['birdclf/front/app.js', 'birdclf/front/kit.css', 'birdclf/front/old.js']
+
+
+def test_a_script_is_stale_when_the_kit_has_changed(copied):
+    kit = copied/'nbs'/'08_kit.ipynb'
+    kit.write_text(kit.read_text(encoding='utf-8').replace('--paper: #fbfaf6', '--paper: #fbfaf7'), encoding='utf-8')
+    assert {'birdclf/front/app.css', 'birdclf/front/kit.css'} <= set(changes(copied, *EXPORT))
 
 
 def test_notebooks_are_clean(copied):
