@@ -210,7 +210,6 @@ def test_ctrl_c(photos):
         lines(out.decode())
 
 
-@pytest.mark.slow
 def test_three_hundred_files(birdclf, photos):
     status, out, err = birdclf('classify', '--json', *['Amsel.jpg', 'notes.jpg', 'Pirol.jpg']*100, cwd=photos)
     assert (status, err, len(lines(out))) == (1, '', 300)
@@ -361,7 +360,6 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(tmp_path, mon
         assert ('cannot be written' in err or 'no folder' in err) and err.count('\n') == 1 and out == '', report
 
 
-@pytest.mark.slow
 def test_one_hand_is_told_and_trained_on(tmp_path, monkeypatch, capsys):
     "By the numbers that a bundle would have; the photographs are looked at by the smallest network there is"
     pytest.importorskip('torch')
@@ -383,7 +381,6 @@ def test_one_hand_is_told_and_trained_on(tmp_path, monkeypatch, capsys):
     assert bundle.card.count('| - | - |') == 2 and '100.0 % to 100.0 %' not in bundle.card
 
 
-@pytest.mark.slow
 def test_comparing(birdclf, tmp_path):
     "Every problem is named before the first training; then a table, and the second time nothing is trained"
     paint_folder(tmp_path/'photos', ['Amsel', 'Pirol'], n=10)
