@@ -66,7 +66,8 @@ class Chapters:
         "What every chapter may read: our front-end files, tables and bundle, the data beside the project, what is installed"
         package, tests = self.root/'birdclf', self.root/'tests'
         ours = [path for path in sorted(package.rglob('*')) if path.is_file() and path.suffix not in ('.py', '.pyc')]
-        files = [*ours, *(self.root/name for name in SETTINGS), tests/'unchanged.py', tests/'test_notebooks.py', package/'__init__.py']
+        beside = [path for path in sorted((self.root/'nbs').rglob('*')) if path.is_file() and path.suffix != '.ipynb']
+        files = [*ours, *beside, *(self.root/name for name in SETTINGS), tests/'unchanged.py', tests/'test_notebooks.py', package/'__init__.py']
         folders = [self.shared, *(Path(value) for value in self.told.values() if value and Path(value).is_dir())]
         installed = sorted(path.name for place in sys.path if place for path in Path(place).glob('*.dist-info'))
         return digest([*(part for path in files if path.exists() for part in (path.relative_to(self.root).as_posix(), path.read_bytes())),
