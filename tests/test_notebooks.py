@@ -91,5 +91,5 @@ def test_what_a_chapter_is_told(project):
 def test_real_chapters_know_their_modules():
     modules = Chapters(ROOT).modules()
     by_stem = {path.stem: needed(said(path.read_text(encoding='utf-8')), modules) for path in NOTEBOOKS}
-    assert {'manifest', 'species', 'license', 'web', 'testing'} <= by_stem['10_search'] and 'train' not in by_stem['10_search']
+    assert {'manifest', 'species', 'license', 'web'} <= by_stem['10_search'] and 'train' not in by_stem['10_search']
     assert by_stem['60_cli'] == set(modules) and 'search' not in by_stem['50_bundle']
