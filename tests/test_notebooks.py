@@ -40,7 +40,8 @@ NOTEBOOK = '{{"cells": [{{"cell_type": "code", "source": ["{}"]}}]}}'
 def project(tmp_path):
     "Two chapters, a few modules, data beside them, and a function that says which chapters need not run again"
     files = {'project/nbs/wren.ipynb': NOTEBOOK.format('from birdclf.nest import build'), 'project/nbs/owl.ipynb': NOTEBOOK.format("run(['birdclf', 'app'])"),
-             'project/birdclf/__init__.py': '', 'project/birdclf/nest.py': 'def build():\n    from birdclf import twig', 'project/birdclf/twig.py': '',
+             'project/birdclf/__init__.py': '', 'project/birdclf/nest.py': 'def build():\n    from birdclf import twig', 'project/birdclf/twig.py': 'from .leaf import green',
+             'project/birdclf/leaf.py': '',
              'project/birdclf/egg.py': '', 'project/birdclf/front/app.js': '', 'project/birdclf/bundle/model.onnx': '', 'project/requirements.lock': '',
              'shared/birds/1.jpg': ''}
     for name, text in files.items():
@@ -68,7 +69,7 @@ def test_a_chapter_that_never_passed_runs(project):
 
 
 @pytest.mark.parametrize('changed, left', [
-    ('project/nbs/wren.ipynb', ['owl']), ('project/birdclf/nest.py', []), ('project/birdclf/twig.py', []), ('project/birdclf/egg.py', ['wren']),
+    ('project/nbs/wren.ipynb', ['owl']), ('project/birdclf/nest.py', []), ('project/birdclf/twig.py', []), ('project/birdclf/leaf.py', []), ('project/birdclf/egg.py', ['wren']),
     ('project/birdclf/__init__.py', []), ('project/birdclf/front/app.js', []), ('project/birdclf/bundle/model.onnx', []), ('project/requirements.lock', []),
     ('shared/birds/1.jpg', []), ('shared/birds/2.jpg', []), ('project/birdclf/front/new.css', []), ('project/README.md', ['owl', 'wren'])])
 def test_what_a_chapter_depends_on(project, changed, left):
@@ -91,5 +92,5 @@ def test_what_a_chapter_is_told(project):
 def test_real_chapters_know_their_modules():
     modules = Chapters(ROOT).modules()
     by_stem = {path.stem: needed(said(path.read_text(encoding='utf-8')), modules) for path in NOTEBOOKS}
-    assert {'manifest', 'species', 'license', 'web'} <= by_stem['10_search'] and 'train' not in by_stem['10_search']
+    assert {'manifest', 'species', 'license', 'web', 'files', 'errors'} <= by_stem['10_search'] and 'train' not in by_stem['10_search']
     assert by_stem['60_cli'] == set(modules) and 'search' not in by_stem['50_bundle']

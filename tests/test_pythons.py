@@ -5,13 +5,16 @@ processors that have nothing else to do; afterwards the environments lie in `_bu
 they are made of stay the same.
 """
 import hashlib
+import io
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -122,3 +125,25 @@ def test_make_passes_over_empty_promises(tmp_path):
     for version in sorted(FOUND, reverse=True):
         (real/f'python{version}').symlink_to(behind[version])
         assert chosen(empty, real, tools) == str(real/f'python{version}') # The oldest is taken, and the one that runs
+
+
+PIP = """Obtaining file:///birds
+  Downloading torch-2.14.1-cp311-cp311-manylinux_2_28_x86_64.whl (902.4 MB)
+  Using cached pillow-13.0.0-cp311-cp311-manylinux_2_28_x86_64.whl (7.1 MB)
+  Downloading tqdm-4.67.1-py3-none-any.whl (78 kB)
+Requirement already satisfied: numpy in somewhere (1.9 MB)
+Installing collected packages: pytest, no-such-package, birdclf
+"""
+
+
+def test_installing_says_what_it_fetches():
+    "In a log a line for what is large and for the beginning of the end, not a thousand"
+    told, log = runpy.run_path(str(ROOT/'.ci'/'install.py')), io.StringIO()
+    log.isatty = lambda: False
+    assert [round(found[1], 3) for line in PIP.splitlines() if (found := told['megabytes'](line))] == [902.4, 7.1, .078]
+    teller = told['Teller'](log)
+    teller.last = time.monotonic()
+    told['tell'](PIP.splitlines(keepends=True), teller)
+    assert log.getvalue().splitlines() == [
+        'Fetching torch-2.14.1-cp311-cp311-manylinux_2_28_x86_64.whl (902 MB); 1 files and 0.9 GB with it', 'Unpacking 3 packages']
+    assert told['unpacked'](['pytest', 'no-such-package']) == 1

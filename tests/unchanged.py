@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 EVERYTHING = re.compile(r'''(?<!files\()(?<![\w/ ])['"]birdclf['"]|-m birdclf(?![.\w])''') # A command that is started, or the package walked through
-NAMED = re.compile(r'\bbirdclf[./](\w+)')
+NAMED = re.compile(r'(?:\bbirdclf[./]|\bfrom \.)(\w+)') # As a chapter and as an exported module says it
 FROM = re.compile(r'\bfrom birdclf import ([\w ,*()]+)')
 SETTINGS = 'settings.ini', 'setup.py', 'pyproject.toml', 'requirements.lock', '_config.yml', '_toc.yml'
 
