@@ -11,6 +11,7 @@ SLOW = {
         r'test_speed': 'fifteen photographs in fresh processes, 7 s',
         r'test_what_a_camera_prints_on_a_grey_picture_is_no_colour\[(?!red-date|yellow-strip|dodgerblue-badge|red-frame).*\]': 'all colours in all places, 20 s; four stay',
         r'test_(other_birds_and_no_birds|birds_of_the_list|bad_images)': 'sweeps over ../shared, 20 s'},
+    'test_clean.py': {r'test_twenty_thousand': 'twenty thousand rows'},
     'test_clean_page.py': {r'test_pace_and_memory_until_the_server_is_gone': 'a long session and its memory, 21 s'},
     'test_cli.py': {
         r'test_comparing': 'three trainings, two minutes',

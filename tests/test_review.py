@@ -11,6 +11,7 @@ import pytest
 from flocks import BIRDS, NAMES, flock, rows_of, words  # noqa: F401 (a fixture)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pace import few
 
 from birdclf.manifest import Manifest, ManifestError, Row
 from birdclf.review import COFFEE, ORDERS, PAGE, STATES, CleaningError, Review, pace, person, whoever
@@ -124,7 +125,7 @@ class Desks:
             assert (row.decision, row.label) == ((*told,)[0] if len(told) == 1 else ('disputed', '') if told else ('', ''))
 
 
-@settings(max_examples=120, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=few(25, 120), derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(actions=st.lists(ACTIONS, max_size=20))
 def test_any_actions_and_any_crash(tmp_path_factory, actions):
     folder = tmp_path_factory.mktemp('desks')
