@@ -37,9 +37,8 @@ SLOW = {
         r'test_notebook\[90_testing\]': 'every painting in every size, 17 s'},
     'test_page.py': {
         r'test_nasty_files': 'some hundred files that are no photographs, 110 s',
-        r'test_what_may_be_read_differently_is_sent_as_it_is\[(?!0|jpeg).*\]': 'every format, half a minute',
-        r'test_what_may_be_read_differently_is_sent_as_it_is\[(?!PNG of 16 bits|WebP with a hole|half a PNG).*\]': 'thirteen formats in a browser; three stay',
-        r'test_(large_photographs_get_the_same_answer|a_limit_in_pixels_is_the_limit_of_its_kind|real_photographs.*)': 'large photographs, or those of ../shared'},
+        r'test_(a_large_picture_is_made_smaller|what_the_browser_would_show_otherwise_is_sent_as_it_is)': 'every format, two minutes',
+        r'test_(large_photographs_get_the_same_answer|real_photographs.*)': 'large photographs, or those of ../shared'},
     'test_photo.py': {
         r'test_no_format_needs_more_memory_than_was_measured': 'a process for every format, 17 s',
         r'test_bombs': '900 million pixels, 13 s'},
