@@ -71,9 +71,10 @@ def shrink(
 
 # %% ../nbs/26_copies.ipynb #fad51af7
 def level(pictures:np.ndarray)->np.ndarray:
-    "P x N `pictures` with mean 0 and length 1, so that brightness and contrast do not matter; a plain wall looks like nothing"
+    "P x N `pictures` with mean 0 and length 1, whatever their brightness and contrast; a plain wall looks like nothing"
     pictures = pictures-pictures.mean(-1, keepdims=True)
-    return pictures/np.maximum(np.linalg.norm(pictures, axis=-1, keepdims=True), 2*np.sqrt(pictures.shape[-1]))
+    lengths = np.linalg.norm(pictures, axis=-1, keepdims=True)
+    return pictures/np.maximum(lengths, 2*np.sqrt(pictures.shape[-1]))
 
 def correlation(views:np.ndarray, picture:np.ndarray)->np.ndarray: # P x V
     "Of each of the P x V x N `views` with the P x N `picture`, which is level"
@@ -85,7 +86,7 @@ def parts(sketches:np.ndarray, shares=PARTS)->np.ndarray: # P x V*V x 256
     n, size = len(shares), 2*GRID
     sketches = sketches.reshape(len(sketches), size, sketches.shape[1]//size, size, -1).mean((2, 4))
     lines = shrink(*np.array(shares)[:,::-1].T, size, GRID).reshape(-1, size).T
-    narrow = (sketches.reshape(-1, size)@lines).reshape(-1, size, n*GRID).swapaxes(1, 2) # In one piece, which is much faster
+    narrow = (sketches.reshape(-1, size)@lines).reshape(-1, size, n*GRID).swapaxes(1, 2) # All at once is much faster
     views = np.ascontiguousarray(narrow).reshape(-1, size)@lines
     return views.reshape(-1, n, GRID, n, GRID).transpose(0, 3, 1, 4, 2).reshape(len(sketches), n*n, GRID*GRID)
 
@@ -104,6 +105,7 @@ def in_order(one, other, swap):
     swap = swap.reshape(-1, *[1]*(one.ndim-1))
     return np.where(swap, other, one), np.where(swap, one, other)
 
+# %% ../nbs/26_copies.ipynb #b8beba00
 def overlap(
     one:np.ndarray,   # P x size x size, float32
     other:np.ndarray,
@@ -132,7 +134,8 @@ def _step(cut, small):
     down, across = np.gradient(cut, axis=(1, 2))
     steps = np.stack([across, across*x, down, down*x[:,None], np.ones_like(cut), cut], 1).reshape(n, 6, -1)
     square = steps@steps.transpose(0, 2, 1)
-    square += np.eye(6)*(1e-4*np.trace(square, axis1=1, axis2=2)[:,None,None]/6+1e-3) # So that a plain picture goes nowhere
+    # So that a plain picture goes nowhere:
+    square += np.eye(6)*(1e-4*np.trace(square, axis1=1, axis2=2)[:,None,None]/6+1e-3)
     return np.linalg.solve(square, steps@(small-cut).reshape(n, -1, 1))[:,:4,0]/FINE
 
 def _moved(place, step):
@@ -160,15 +163,16 @@ def _without_shapes(pictures):
 
 # %% ../nbs/26_copies.ipynb #00000028
 def colours_fit(fit:Fit, one:np.ndarray, other:np.ndarray)->np.ndarray: # P, bool
-    "Whether the P x 16 x 16 x 2 colours of two pictures can be those of one: they go together, or hardly differ, or one is grey"
+    "Whether P x 16 x 16 x 2 colours can be of one picture: they go together, or hardly differ, or one is grey"
     large, small = _tints(fit, one-128., other-128.)
     grey = np.minimum(np.abs(large).mean((1, 2)), np.abs(small).mean((1, 2)))<.7
     apart = np.abs(large-small).max((1, 2))
-    large, small = (level((tints-tints.mean(2, keepdims=True)).reshape(len(tints), -1)) for tints in (large, small))
+    both = (tints-tints.mean(2, keepdims=True) for tints in (large, small))
+    large, small = (level(tints.reshape(len(tints), -1)) for tints in both)
     return grey | (apart<5) | ((large*small).sum(1)>=.8)
 
 def _tints(fit, one, other):
-    "The colours of the part of the large picture that the small one may be, and those of the small one: each P x 2 x 64"
+    "The colours of the part of the large picture that the small one may be, and the small one's: each P x 2 x 64"
     one = np.where(fit.turned[:,None,None,None], one[:,:,::-1], one)
     large, small = in_order(one, other, fit.swapped)
     grid = TINTS//2
@@ -191,12 +195,13 @@ class Gallery:
 
     def likeness(self, pairs:np.ndarray)->np.ndarray: # P
         "How well the details of each pair agree"
-        blocks = [self._likeness(pairs[start:start+256]) for start in range(0, len(pairs), 256)] # Memory is bounded by that
+        blocks = [self._likeness(pairs[start:start+256]) for start in range(0, len(pairs), 256)] # Memory is bounded
         return np.concatenate(blocks) if blocks else np.zeros(0)
 
     def _likeness(self, pairs):
         both = [self.sketches[some].astype(np.float32) for some in pairs.T]
-        alike, fit = np.zeros(len(pairs)), overlap(*(sketches[:,:SKETCH**2].reshape(-1, SKETCH, SKETCH) for sketches in both))
+        greys = (sketches[:,:SKETCH**2].reshape(-1, SKETCH, SKETCH) for sketches in both)
+        alike, fit = np.zeros(len(pairs)), overlap(*greys)
         tints = (sketches[:,SKETCH**2:].reshape(-1, TINTS, TINTS, 2) for sketches in both)
         perhaps = (fit.likeness>=PERHAPS) & colours_fit(fit, *tints)
         if perhaps.any(): alike[perhaps] = fine_fit(Fit(*(values[perhaps] for values in fit)))
@@ -237,6 +242,7 @@ def _stars(self:Gallery, pairs):
             chain = [place for place in chain if place not in group]
     return leaders
 
+# %% ../nbs/26_copies.ipynb #72231fc0
 @patch
 def _group(self:Gallery, chain, like):
     "The first of the `chain`, those that look like it, and those that look like these"

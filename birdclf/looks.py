@@ -106,7 +106,7 @@ def _halves(grey):
     return (left+right)/4, (left2+right2)/4, (left-right)/4, (left2-right2)/4
 
 def _of_scales(grey, yellow):
-    "How much detail there is at four scales, and whether it is spread or peaked; and how much the halves mirror each other"
+    "How much detail there is at four scales, whether it is spread or peaked, and whether left mirrors right"
     found, rest = [], grey
     for _ in range(4):
         rest, *parts = _halves(rest)
@@ -259,7 +259,8 @@ class Looks:
         try:
             self.db.sign()
             columns = ', '.join(f'{name} BLOB' for name in _KEPT)
-            self.db.execute(f'CREATE TABLE IF NOT EXISTS looks(model TEXT, sha256 TEXT, {columns}, PRIMARY KEY(model, sha256))')
+            self.db.execute('CREATE TABLE IF NOT EXISTS looks('
+                            f'model TEXT, sha256 TEXT, {columns}, PRIMARY KEY(model, sha256))')
         except BaseException:
             self.close()
             raise
@@ -304,7 +305,8 @@ def get(self:Looks,
     for place,digest in enumerate(sha256s): places[digest].append(place)
     found = {}
     for digest,name,value in self._values(list(places), names or tuple(_KEPT)):
-        if name not in found: found[name] = np.full((len(sha256s), len(value)), np.nan, _number(name, bool(names)))
+        if name not in found:
+            found[name] = np.full((len(sha256s), len(value)), np.nan, _number(name, bool(names)))
         found[name][places[digest]] = value
     nothing = np.full((len(sha256s), 0), np.nan, np.float32)
     return Remembered(**{name: found.get(name, nothing) for name in _KEPT})
@@ -313,7 +315,8 @@ def get(self:Looks,
 def _values(self:Looks, digests, names):
     "Each that is known of `names`: of which file, its name, its value"
     for part in in_parts(digests):
-        question = f"SELECT sha256, {', '.join(names)} FROM looks WHERE model=? AND sha256 IN ({', '.join('?'*len(part))})"
+        marks = ', '.join('?' for _ in part)
+        question = f"SELECT sha256, {', '.join(names)} FROM looks WHERE model=? AND sha256 IN ({marks})"
         for digest,*blobs in self._asked(question, (self.model, *part)):
             for name,blob in zip(names, blobs): yield digest, name, np.frombuffer(blob, _KEPT[name])
 

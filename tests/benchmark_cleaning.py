@@ -302,11 +302,11 @@ def part_of(key, parts=5): return zlib.crc32(str(key).encode())%parts
 
 def fit_halves(drawings, kinds, others, good):
     "The two halves: how like drawings, how unlike photographs. `good` marks the photographs of birds among `others`, which are all no drawings"
-    from birdclf.suspect import bent
+    from birdclf.suspect import bell_shaped
     from sklearn.svm import SVC
     order = (np.arange(64)+.5)/64
     steps = np.quantile(others[good], order, axis=0)+np.arange(64)[:, None]*1e-6
-    there, here = bent(drawings, steps), bent(others, steps)
+    there, here = bell_shaped(drawings, steps), bell_shaped(others, steps)
     middle = here[good].mean(0)
     stretch = np.linalg.inv(np.cov(here[good].T, bias=True)+.01*np.eye(len(middle)))
     many = Counter(kinds)
@@ -319,8 +319,8 @@ def fit_halves(drawings, kinds, others, good):
 
 
 def both(traits, numbers):
-    from birdclf.suspect import _like_drawings, _unlike_photographs, bent
-    place = bent(traits, numbers['steps'])
+    from birdclf.suspect import _like_drawings, _unlike_photographs, bell_shaped
+    place = bell_shaped(traits, numbers['steps'])
     return np.stack([_like_drawings(place, numbers), _unlike_photographs(place, numbers)], 1)
 
 
