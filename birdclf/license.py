@@ -31,8 +31,9 @@ class License:
 # %% ../nbs/03_license.ipynb #00000007
 _BRICKS = 'by|by-sa|by-nc|by-nc-sa|by-nd|by-nc-nd'
 _NUMBER = '|'.join(_VERSIONS).replace('.', r'\.')
+# The countries with a text of their own
 _PORTS = ('ar|at|au|be|bg|br|ca|ch|cl|cn|co|cr|cz|de|dk|ec|ee|eg|es|fi|fr|gr|gt|hk|hr|hu|ie|igo|il|in|it|jp|kr|lu|'
-          'mk|mt|mx|my|nl|no|nz|pe|ph|pl|pr|pt|ro|rs|scotland|se|sg|si|th|tw|ua|ug|uk|us|ve|vn|za') # With their own text
+          'mk|mt|mx|my|nl|no|nz|pe|ph|pl|pr|pt|ro|rs|scotland|se|sg|si|th|tw|ua|ug|uk|us|ve|vn|za')
 _TAIL = rf'(?:/({_PORTS}))?(?:/(?:legalcode|deed)(?:\.(?:[a-z]{{2}}|zh-han[st]|pt-br))?)?/?'
 _HOME = r'https?://(?:www\.)?creativecommons\.org'
 _LICENCE_URL = re.compile(rf'{_HOME}/licenses/({_BRICKS})/({_NUMBER}){_TAIL}', re.I)
