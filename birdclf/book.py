@@ -350,7 +350,8 @@ def read_rooms(
 )->dict[str, dict[str, set[str]]]: # What each room imports, by floor
     "The table of who may import whom"
     floors = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
-    return {floor: {room: set((imports or '').split()) for room, imports in rooms.items()} for floor, rooms in floors.items()}
+    return {floor: {room: set((imports or '').split()) for room, imports in rooms.items()}
+            for floor, rooms in floors.items()}
 
 
 def module_sources()->dict[str, str]:
