@@ -136,6 +136,7 @@ def _fill_mobilenet(model:nn.Module, layers:list)->nn.Module:
     model.classifier.bias.copy_(torch.tensor(bias))
     return model
 
+# %% ../nbs/40_backbone.ipynb #79fefc97
 def mobilenet_from_tflite(path:Path)->nn.Module:
     "timm's MobileNetV2 with the weights, and the last layer, of the tflite file at `path`"
     layers = _tflite_layers(path)
@@ -177,6 +178,7 @@ def efficientnet_lite(
     model.load_state_dict(dict(zip(model.state_dict(), found.values(), strict=True)))
     return model.eval()
 
+# %% ../nbs/40_backbone.ipynb #20607053
 def _mobilenet(file): return lambda folder=None: mobilenet_from_tflite(fetch_weights(file, folder))
 
 def _lite(n, size):
@@ -218,6 +220,7 @@ def get_backbone(
         return _imagenet(name, lambda folder=None: architecture(shape, True).eval(), 'fastai, ImageNet', 'Apache-2.0')
     return _of_timm(name)
 
+# %% ../nbs/40_backbone.ipynb #e73bfd48
 def _of_timm(name):
     "One of timm's pretrained networks, if it has one of that name"
     known = None

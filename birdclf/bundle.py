@@ -126,6 +126,7 @@ def _check_fields(found, wanted, name):
     odd = ', '.join(sorted(set(wanted)^found.keys()))[:100]
     insist(not odd, f"{name} has missing or unknown fields: {odd}. It needs {', '.join(wanted)}.")
 
+# %% ../nbs/50_bundle.ipynb #ded7656d
 def _bird(value, position):
     if isinstance(value, Species): return value
     names = 'german', 'english', 'scientific'
@@ -142,6 +143,7 @@ def _check_scores(scores):
         insist(isinstance(score, dict), f'scores.{key} is {score!r:.50}, and must be an object.')
         checked_number(score.get('value'), f'scores.{key}.value', -1e9, 1e9)
 
+# %% ../nbs/50_bundle.ipynb #ea989e8e
 def make_bundle(
     description:dict, # The fields of bundle.json
     model:bytes,      # The ONNX file
@@ -179,6 +181,7 @@ def _read(path, limit):
     insist(len(data)<=limit, f'{path} has more than {limit:,} bytes, which is too much for a bundle.')
     return data
 
+# %% ../nbs/50_bundle.ipynb #4280bf72
 def _read_json(path):
     def refuse(constant): raise ValueError(f'{constant} is not a number')
     data = _read(path, MAX_TEXT)
@@ -294,6 +297,7 @@ def check_place(
            f'{folder} is the root of a disk, or mounted there, and a bundle takes the place of its folder.',
            'Give a folder inside of it.')
 
+# %% ../nbs/50_bundle.ipynb #6cce311b
 def _check_contents(folder):
     "Nothing, if there is nothing in `folder` but a bundle"
     insist(folder.is_dir(), f'{folder.name} is a file.', 'A bundle is a folder: give another name.')

@@ -60,6 +60,7 @@ def article(name:str)->str:
     "'a' or 'an', by ear: an Alpine Swift, a Eurasian Jay, a Ural Owl"
     return 'an' if name[:1] in 'AEIOU' and not name.startswith(('Eu', 'Ura', 'Uni')) else 'a'
 
+# %% ../nbs/51_classify.ipynb #a8bd9811
 def names(species:Species, language:str)->str:
     "'European Robin (Rotkehlchen, Erithacus rubecula)'"
     first = species.name(language)
@@ -163,6 +164,7 @@ def view(
     values = np.asarray(square, dtype=np.float32)/255
     return ((values-np.float32(recipe.mean))/np.float32(recipe.std)).transpose(2, 0, 1)
 
+# %% ../nbs/51_classify.ipynb #c68c061f
 def pixels(
     image:Image.Image,    # Upright, RGB
     recipe:Preprocessing,

@@ -90,6 +90,7 @@ def _loss(chances, truth):
     if not chances.isfinite().all(): return float('inf')
     return -chances[torch.arange(len(truth)), truth].clamp(min=1e-9).log().mean().item()
 
+# %% ../nbs/42_compare.ipynb #7605f5f1
 def attempt(
     known:list[Record],
     held:list[Record],
@@ -161,6 +162,7 @@ def accuracy_interval(
     drawn = np.random.default_rng(0).integers(0, len(size), (draws, len(size)))
     return tuple(float(x) for x in np.quantile(total[drawn].sum(1)/size[drawn].sum(1), (.025,.975)))
 
+# %% ../nbs/42_compare.ipynb #c4af298b
 @torch.no_grad()
 def _weighed(backbone, n, weights):
     "Parameters with a head for `n` answers, and milliseconds for one picture"
@@ -232,6 +234,7 @@ def _cells_of(c):
     return (c.backbone, f'{c.rate:g}', f'{_percent(c.accuracy, 1)} %', f'{_percent(low)} to {_percent(high)}', by_seed,
             f'{c.parameters/1e6:.1f} M', f'{c.parameters*4/1e6:.0f}', f'{c.seconds:.0f} s', f'{c.milliseconds:.0f} ms')
 
+# %% ../nbs/42_compare.ipynb #5087209f
 def table(found:list[Contestant])->str:
     "The cells in Markdown"
     rows = _HEAD, ['---', *['--:']*(len(_HEAD)-1)], *map(_cells_of, found)

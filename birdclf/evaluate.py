@@ -30,6 +30,7 @@ def probabilities(
     scaled = logits/temperature
     return np.exp(scaled-_log_sum(scaled)[...,None])
 
+# %% ../nbs/44_evaluate.ipynb #7904bbcb
 def open_set(
     logits:np.ndarray, # ... x (S+2)
 )->tuple[np.ndarray,np.ndarray]: # Two arrays of probabilities: a bird; and if so, one of ours
@@ -48,6 +49,7 @@ def _chosen(
     where = np.broadcast_to(truth[:,None], (*values.shape[:-1], 1))
     return np.take_along_axis(values, where, -1)[...,0]
 
+# %% ../nbs/44_evaluate.ipynb #8ca29594
 def fit_temperature(
     logits:np.ndarray, # ... x N x S; rounds that answer about the same photographs count as one
     truth:np.ndarray,  # N, positions
@@ -81,6 +83,7 @@ def before_truth(
     sure = probabilities(logits, np.asarray(temperature)[...,None])
     return np.where(sure>_chosen(sure, truth)[...,None], sure, 0).sum(-1)
 
+# %% ../nbs/44_evaluate.ipynb #9b2fcd57
 def fit_coverage(
     before:np.ndarray, # ... x N, from `before_truth`; rounds that answer about the same photographs count as one
     listed:float=.99,  # Share of the photographs whose list must hold the right bird

@@ -168,6 +168,7 @@ def _strangers_missing(counts:np.ndarray)->str: # As `labels_of` orders them
             "nobody knows, and often it will be wrong: "
             f"add {'such folders' if len(missing)>1 else 'such a folder'} and train again.\n")
 
+# %% ../nbs/43_export.ipynb #c370afc0
 def _looked_at(photos, species, recipe, runs, weights):
     "What the backbone sees in all photographs, which of `labels_of` each is, and how many there are of each"
     records, warning = one_by_one(read_folder(photos, species))

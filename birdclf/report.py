@@ -75,6 +75,7 @@ def _ask_one(classifier, record):
     species, scores, _ = classifier.network(image)
     return logits_of(species, scores), scores
 
+# %% ../nbs/45_report.ipynb #57629828
 def ask(
     classifier:Classifier,
     records:list[Record],
@@ -393,6 +394,7 @@ def _price_figure(asked, kinds):
     return svg, ('What the thresholds cost. Each point is a threshold: so many of its birds are kept, '
                  "so many strangers sent away. The dots are the bundle's own.")
 
+# %% ../nbs/45_report.ipynb #1a26ef9b
 def _diagrams_section(report):
     "How sure and how often right, and what the thresholds cost"
     if not report.figures: return ''
@@ -434,6 +436,7 @@ def _mistake(report, i):
     caption = f'<b>{text(answer.reason)}</b><br>{text(path_within(report, record))}'
     return f'<figure>{shown}<figcaption>{caption}</figcaption></figure>'
 
+# %% ../nbs/45_report.ipynb #2b6259c5
 def _worst_section(report):
     "The surest wrong answers, as pictures"
     mistakes = ''.join(_mistake(report, i) for i in report.worst())
@@ -492,6 +495,7 @@ def check_report(path:str|Path):
     try: _check_place(path)
     except OSError as e: raise _cannot_write(path, e) from e
 
+# %% ../nbs/45_report.ipynb #5f2f6651
 def _check_place(path):
     if path.is_dir():
         raise ReportError(f'{path} is a folder. Give the report a name in it, such as {path/"report.html"}.')

@@ -75,6 +75,7 @@ def device()->torch.device:
     if not torch.cuda.is_available(): return torch.device('cpu')
     return torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)))
 
+# %% ../nbs/41_train.ipynb #edf87e2c
 @torch.no_grad()
 def _run(
     model:nn.Module,
@@ -271,6 +272,7 @@ class _BalancedDL(TfmdDL):
         if not self.draws: return super().get_idxs()
         return list(np.random.choice(len(self.weights), self.draws, p=self.weights/self.weights.sum()))
 
+# %% ../nbs/41_train.ipynb #f8f8365a
 def look_shares(
     targets:np.ndarray,          # N, positions in `labels_of(species)`
     recipe:Recipe,
@@ -413,6 +415,7 @@ def after_epoch(self:Checkpoint):
             table.writeheader()
             table.writerows(self.history)
 
+# %% ../nbs/41_train.ipynb #ca54bcda
 @patch
 def resume(self:Checkpoint)->int:
     "Take up what there is; how many epochs are done"
@@ -453,6 +456,7 @@ def blended(
     "The weighted average of two states of one network"
     return {k: (start[k]+(end[k]-start[k])*share) if end[k].is_floating_point() else end[k] for k in end}
 
+# %% ../nbs/41_train.ipynb #fd1e06d5
 def ready(
     seen:Embedded,
     species:SpeciesList,
@@ -525,6 +529,7 @@ def check_sources(records:list[Record]):
     _check_species(groups, sum(r.species in groups for r in records))
     for found in strangers.values(): _check_kinds(found)
 
+# %% ../nbs/41_train.ipynb #1c76d7cc
 def _check_species(groups, n):
     "Nothing, if there are two species of which some can be left out; `groups` by species, of `n` photographs"
     good = sum(len(found)>1 for found in groups.values())
