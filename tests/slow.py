@@ -4,6 +4,7 @@ import re
 # Of each file: a pattern that the whole name of a test matches, and why
 SLOW = {
     'test_alone.py': {r'test_(all_of_it_ran|nobody_is_asked_for|nothing_is_left_in_a_fresh_home)': 'both pages, a workshop, and a minute in which nothing may happen'},
+    'test_book.py': {r'test_(executed_again|a_failing_chapter_fails|a_misspelt_remark_fails|a_broken_reference_fails)': 'a book is built for each, 14 s'},
     'test_classify.py': {
         r'test_flat_memory': 'four hundred photographs, 18 s',
         r'test_any_size_and_mode\[(?!RGB|.*size[06]).*\]': 'every mode in every size; the extremes stay',
@@ -22,6 +23,7 @@ SLOW = {
         r'test_a_(search|download)_that_is_killed': 'twenty-five kills each',
         r'test_memory_of_a_download.*': 'thousands of photographs',
         r'test_a_metadata_csv_that_cannot_be_read_is_one_sentence_and_nothing_is_lost\[(utf-16.*|no path|too many values|a .*|unreadable)\]': 'ten kinds, 16 s; three stay',
+        r'test_an_import_is_no_search_however_it_ends': 'three imports in processes of their own, 5 s',
         r'test_ctrl_c_while_searching\[[1-9]\]': 'all but the first seed',
         r'test_any_sequence_of_changes\[[1-9]\d*\]': 'all but the first seed'},
     'test_cluster.py': {r'test_.*': 'a scheduler and its workers, 11 s'},
@@ -41,6 +43,7 @@ SLOW = {
         r'test_(large_photographs_get_the_same_answer|real_photographs.*)': 'large photographs, or those of ../shared'},
     'test_photo.py': {
         r'test_no_format_needs_more_memory_than_was_measured': 'a process for every format, 17 s',
+        r'test_a_jpeg_without_its_end_is_one_if_its_pixels_are_there\[(?!RGB-plain|L-progressive).*\]': 'every kind of JPEG, 11 s; two stay',
         r'test_bombs': '900 million pixels, 13 s'},
     'test_pythons.py': {r'test_(it_is_that_python_and_all_is_there|it_names_a_bird|it_plans_a_search|it_opens_the_page)\[.*\]': 'installs 420 MB for each Python'},
     'test_serving.py': {
