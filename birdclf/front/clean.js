@@ -511,7 +511,7 @@ function arrows(page, key, extending) {
   else step(page, by, extending)
   return true
 }
-function escape(page, event) {
+function closePanel(page, event) {
   if (event.key !== 'Escape') return
   event.preventDefault()
   if (page.panel.box) close(page)
@@ -522,7 +522,7 @@ function hearKey(page, event) {
   const {key, target} = event, ctrl = event.ctrlKey || event.metaKey, {panel} = page
   if (event.altKey || event.isComposing) return
   if (!ctrl) event.stopPropagation()
-  if ((panel.box && !panel.zoomed) || target.matches('input, select, textarea')) return escape(page, event)
+  if ((panel.box && !panel.zoomed) || target.matches('input, select, textarea')) return closePanel(page, event)
   if (target.matches('button, a') && (key === 'Enter' || key === ' ')) return
   const name = keyName(event)
   if (!DEEDS.has(name) && (ctrl || !arrows(page, key, event.shiftKey))) return
