@@ -112,6 +112,7 @@ def test_notebook_is_fit_to_publish(path):
     outputs = [output for cell in notebook['cells'] for output in cell.get('outputs', [])]
     assert [output['evalue'] for output in outputs if output['output_type'] == 'error'] == []
     assert len(json.dumps(outputs)) <= 200_000, 'more than 200 KB of outputs: show less, or smaller'
+    assert set(notebook['metadata']) == {'kernelspec'}, 'the state of a widget, or what an editor noted, is not the book\'s'
 
 
 def test_no_machine_is_named():
