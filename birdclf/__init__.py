@@ -11,5 +11,7 @@ import os,sys
 from warnings import warn
 
 if 'onnxruntime' in sys.modules and os.environ.get('ORT_DISABLE_TELEMETRY')!='1':
-    warn('onnxruntime was imported before birdclf, and reports to its maker. Import birdclf first, or set ORT_DISABLE_TELEMETRY=1.')
-os.environ['ORT_DISABLE_TELEMETRY'] = '1' # Read when onnxruntime is imported, here and in every process that is started from here
+    warn('onnxruntime was imported before birdclf, and reports to its maker. '
+         'Import birdclf first, or set ORT_DISABLE_TELEMETRY=1.')
+# Read when onnxruntime is imported, here and in every process that is started from here
+os.environ['ORT_DISABLE_TELEMETRY'] = '1'

@@ -159,7 +159,7 @@ def by_bird(asked:Asked)->list[Bird]:
 def mixed_up(
     asked:Asked,
     most:int=10,
-)->list[tuple[Species,Species,int,int]]: # Two birds; how often the first was taken for the second, and the second for the first
+)->list[tuple[Species,Species,int,int]]: # Two birds; how often each was taken for the other
     "The pairs that are mistaken for each other most often"
     truth, guess = (part[asked.ours].tolist() for part in (asked.truth, asked.guess))
     pairs = Counter((t, g) for t,g in zip(truth, guess) if t!=g)

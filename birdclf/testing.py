@@ -468,7 +468,8 @@ def paint_row(
     from birdclf.manifest import Row # Whoever paints only needs no manifest
     file = BytesIO()
     (paint_scene if name in SCENES else paint_bird)(name, seed, size=size).save(file, 'JPEG', quality=90)
-    picture = dict(sha256=sha256(file.getvalue()).hexdigest(), bytes=len(file.getvalue()), width=size[0], height=size[1])
+    picture = dict(sha256=sha256(file.getvalue()).hexdigest(), bytes=len(file.getvalue()), width=size[0],
+                   height=size[1])
     row = Row(species, source, f'{name} {seed} {size}', title=f'A {name}', status='verified', format='JPEG',
               **picture | fields)
     path = Path(folder)/'photos'/f'{row.id}.jpg'
