@@ -51,7 +51,8 @@ def split_remarks(
     "The remarks at the top of a cell, and the code below them"
     lines, remarks = source.splitlines(keepends=True), []
     while lines and (match := re.match(r'\s*#\s*\|\s*(.+?)\s*$', lines[0])):
-        remarks.append(match[1])
+        if match[1].startswith('...') and remarks: remarks[-1] += match[1].removeprefix('...')
+        else: remarks.append(match[1])
         lines.pop(0)
     return remarks, ''.join(lines)
 
