@@ -33,7 +33,7 @@ app: .venv-app/ready
 test: QUICK = --quick
 test test-all: .venv/ready
 	@mkdir -p _build
-	@.venv/bin/python -m pytest tests $(QUICK) -n $(JOBS) --maxprocesses 4 --dist loadgroup --junit-xml=_build/junit.xml
+	@.venv/bin/python -m pytest tests $(QUICK) -n $(JOBS) --maxprocesses 4 --junit-xml=_build/junit.xml
 
 book: .venv/ready
 	@rm -rf _build/{book,html,.doctrees,jupyter_execute}

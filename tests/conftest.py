@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pace
 import pytest
-from slow import GROUPS, why_slow
+from slow import together, why_slow
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,11 +24,18 @@ def pytest_configure(config):
     pace.QUICK = config.option.quick
 
 
-@pytest.hookimpl(tryfirst=True) # Before pytest-xdist looks at the groups
+@pytest.hookimpl(optionalhook=True) # Without pytest-xdist everything is together
+def pytest_xdist_make_scheduler(config, log):
+    "What shares a server stays in one process; everything else goes where there is room (`--dist loadgroup` does nothing with pytest 9.2)"
+    from xdist.scheduler import LoadScopeScheduling
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid): return together(nodeid)
+    return Together(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
-    "Slow tests come first, so that no processor waits for the last one, or not at all; what shares a server stays together"
+    "Slow tests come first, so that no processor waits for the last one, or not at all"
     for item in items:
-        if group := GROUPS.get(item.path.name): item.add_marker(pytest.mark.xdist_group(group))
         if why_slow(item.path.name, item.name): item.add_marker(pytest.mark.slow)
     slow = [item for item in items if item.get_closest_marker('slow')]
     quick = [item for item in items if not item.get_closest_marker('slow')]

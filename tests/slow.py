@@ -61,7 +61,13 @@ SLOW = {
 }
 
 # Files whose tests share what takes long to make: a server, a browser, an installation. One process runs them.
-GROUPS = {f'test_{name}.py': name for name in ('alone', 'clean_page', 'page', 'pythons', 'report', 'serving', 'train', 'wheel')}
+GROUPS = {f'test_{name}.py' for name in ('alone', 'clean_page', 'page', 'pythons', 'report', 'serving', 'train', 'wheel')}
+
+
+def together(nodeid):
+    "What a test shares its process with: its file, or nobody"
+    file = nodeid.partition('::')[0]
+    return file if file.rpartition('/')[2] in GROUPS else nodeid
 
 
 def why_slow(file, test):

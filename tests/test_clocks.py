@@ -2,6 +2,7 @@
 import ast
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +49,17 @@ def test_what_is_left_out_is_there(file, pattern):
 def test_nothing_is_left_out_unless_asked_for(pytestconfig):
     "`make test` asks for it; whoever runs everything has few repetitions of nothing"
     assert pace.few(1, 2) == (1 if pytestconfig.option.quick else 2) and why_slow('test_cluster.py', 'test_x') and not why_slow('test_fresh.py', 'test_x')
+
+
+def test_what_shares_a_server_stays_in_one_process(tmp_path):
+    pytest.importorskip('xdist')
+    for name in ('conftest.py', 'pace.py', 'slow.py'): shutil.copy(ROOT/'tests'/name, tmp_path)
+    told = "import os, pytest\n@pytest.mark.parametrize('n', range(8))\ndef test(n): open(f'{}-{{n}}', 'w').write(os.environ['PYTEST_XDIST_WORKER'])\n"
+    for name in ('page', 'fresh'): (tmp_path/f'test_{name}.py').write_text(told.format(name), encoding='utf-8')
+    done = subprocess.run([sys.executable, '-m', 'pytest', '-n', '2', '-p', 'no:cacheprovider'], cwd=tmp_path, capture_output=True, text=True)
+    assert '16 passed' in done.stdout, done.stdout+done.stderr
+    workers = {name: {(tmp_path/f'{name}-{n}').read_text() for n in range(8)} for name in ('page', 'fresh')}
+    assert len(workers['page']) == 1 and len(workers['page'] | workers['fresh']) == 2
 
 
 # No stop-watches

@@ -22,10 +22,11 @@ def chapters(): return Chapters(ROOT)
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook(path, chapters):
+def test_notebook(monkeypatch, path, chapters):
     if pace.QUICK and chapters.passed(path): pytest.skip('nothing has changed since it passed')
     key = chapters.key(path)
     chapters.forget(path)
+    monkeypatch.setenv('IN_TEST', '1') # nbdev sets it and leaves it, and then nothing is exported any more
     passed, seconds = run_notebook(path, skip_flags=CONFIG.tst_flags.split(), basepath=CONFIG.config_path)
     assert passed, f'{path.name} failed after {seconds:.0f} s; the traceback is above'
     chapters.remember(path, key)
