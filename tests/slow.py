@@ -3,6 +3,7 @@ import re
 
 # Of each file: a pattern that the whole name of a test matches, and why
 SLOW = {
+    'test_wheel.py': {r'test_.*': 'a wheel and an sdist are made, 12 s'},
     'test_alone.py': {r'test_(all_of_it_ran|nobody_is_asked_for|nothing_is_left_in_a_fresh_home)': 'both pages, a workshop, and a minute in which nothing may happen'},
     'test_book.py': {r'test_(executed_again|a_failing_chapter_fails|a_misspelt_remark_fails|a_broken_reference_fails)': 'a book is built for each, 14 s'},
     'test_classify.py': {
@@ -13,13 +14,18 @@ SLOW = {
         r'test_what_a_camera_prints_on_a_grey_picture_is_no_colour\[(?!red-date|yellow-strip|dodgerblue-badge|red-frame).*\]': 'all colours in all places, 20 s; four stay',
         r'test_(other_birds_and_no_birds|birds_of_the_list|bad_images)': 'sweeps over ../shared, 20 s'},
     'test_clean.py': {r'test_twenty_thousand': 'twenty thousand rows'},
-    'test_clean_page.py': {r'test_pace_and_memory_until_the_server_is_gone': 'a long session and its memory, 21 s'},
+    'test_clean_page.py': {
+        r'test_(for_all_eyes|two_people|a_kernel_that_is_killed)': 'three more visits, 21 s',
+        r'test_pace_and_memory_until_the_server_is_gone': 'a long session and its memory, 21 s'},
     'test_cli.py': {
+        r'test_(strange_names|a_page_without_anybody_to_read_its_address)(\[.*\])?': 'seven processes, 13 s',
         r'test_comparing': 'three trainings, two minutes',
         r'test_training_refuses_before_it_begins': 'fetches torch again and again, 14 s',
         r'test_one_hand_is_told_and_trained_on': 'a training, 15 s',
         r'test_three_hundred_files': 'three hundred photographs, 9 s'},
     'test_gathering.py': {
+        r'test_ctrl_c_does_not_wait_for_a_server_that_trickles': 'a server that trickles, 10 s',
+        r'test_bad_manners\[.*(slow|trickle|endless|huge).*\]': 'servers that take their time',
         r'test_a_(search|download)_that_is_killed': 'twenty-five kills each',
         r'test_memory_of_a_download.*': 'thousands of photographs',
         r'test_a_metadata_csv_that_cannot_be_read_is_one_sentence_and_nothing_is_lost\[(utf-16.*|no path|too many values|a .*|unreadable)\]': 'ten kinds, 16 s; three stay',
@@ -28,6 +34,7 @@ SLOW = {
         r'test_any_sequence_of_changes\[[1-9]\d*\]': 'all but the first seed'},
     'test_cluster.py': {r'test_.*': 'a scheduler and its workers, 11 s'},
     'test_notebooks.py': {
+        r'test_notebook\[(23_clean|64_manifest_verbs)\]': 'pages and folders of photographs, 26 s',
         r'test_notebook\[12_download\]': 'a sick internet, 17 s',
         r'test_notebook\[20_verify\]': 'a folder of everything that can be wrong, 24 s',
         r'test_notebook\[40_backbone\]': 'all the pretrained networks, 28 s',
@@ -38,6 +45,8 @@ SLOW = {
         r'test_notebook\[51_classify\]': 'hundreds of answers, 13 s',
         r'test_notebook\[90_testing\]': 'every painting in every size, 17 s'},
     'test_page.py': {
+        r'test_(no_word_is_broken|no_word_of_ours_is_broken)': 'every name at every width, 22 s',
+        r'test_(a_server_that_takes_its_time|a_kernel_that_died|large_files_that_are_refused)': 'waiting, 30 s',
         r'test_nasty_files': 'some hundred files that are no photographs, 110 s',
         r'test_(a_large_picture_is_made_smaller|what_the_browser_would_show_otherwise_is_sent_as_it_is)': 'every format, two minutes',
         r'test_(large_photographs_get_the_same_answer|real_photographs.*)': 'large photographs, or those of ../shared'},
@@ -47,6 +56,8 @@ SLOW = {
         r'test_bombs': '900 million pixels, 13 s'},
     'test_pythons.py': {r'test_(it_is_that_python_and_all_is_there|it_names_a_bird|it_plans_a_search|it_opens_the_page)\[.*\]': 'installs 420 MB for each Python'},
     'test_serving.py': {
+        r'test_(nothing_is_written_into_a_home|a_start_up_script_for_those_who_type|without_sockets|without_websockets|somebody_whom_the_machine_does_not_know|a_library_that_is_broken)(\[.*\])?': 'another machine for each, 45 s',
+        r'test_(left_and_come_back|tabs_are_visits_of_their_own|who_only_considers_leaving_stays|a_photo_that_is_cut)(\[.*\])?': 'visitors who take their time, 40 s',
         r'test_.*\[(.*-)?clean(-.*)?\]': 'the same door, in front of the other page',
         r'test_(a_line_that_breaks_and_comes_back|a_line_that_was_gone_for_too_long|robots_and_crashes.*|reloaded_five_times_and_closed.*)': 'half a minute of waiting each',
         r'test_(a_long_folder_for_temporary_files|another_model|installed_without_the_project|without_a_home|it_leaves_nothing)(\[.*\])?': 'a fresh server for each, 60 s'},
@@ -55,9 +66,13 @@ SLOW = {
         r'test_shot_at_any_moment': 'killed again and again'},
     'test_suspect.py': {r'test_wrong_photographs_come_first': 'a sweep over ../shared'},
     'test_verify.py': {
+        r'test_what_is_not_the_photographs_fault.*\[too slow.*\]': 'twice eight seconds, and twice more',
+        r'test_a_store_that_is_not_ours_or_newer_is_refused_and_left_alone\[(?!verify-text|suspect-newer).*\]': 'six kinds before two commands, 13 s; two stay',
         r'test_shot_at_any_moment_it_goes_on_and_ends_as_if_nothing_had_happened': 'killed again and again',
         r'test_(what_a_search_engine_returns|nasty_files_do_no_harm)': 'sweeps over ../shared'},
-    'test_train.py': {r'test_(what_is_killed_goes_on_with_the_same_result|two_processes_train_like_one|what_ships_has_learned_from_both_sides)': 'trainings'},
+    'test_train.py': {
+        r'test_what_is_interrupted_goes_on_with_the_same_result': 'two trainings, 33 s',
+        r'test_(what_is_killed_goes_on_with_the_same_result|two_processes_train_like_one|what_ships_has_learned_from_both_sides)': 'trainings'},
 }
 
 # Files whose tests share what takes long to make: a server, a browser, an installation. One process runs them.
