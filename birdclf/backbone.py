@@ -246,7 +246,8 @@ def unfold(
         scale = norm.weight/(norm.running_var+norm.eps).sqrt()
         norm.bias.add_((mean-norm.running_mean)*scale)
         norm.weight.copy_(scale*(variance+norm.eps).sqrt()) # What the layer will do to its input is taken back out
-        norm.running_mean.copy_(mean), norm.running_var.copy_(variance)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
     hooks = [layer.register_forward_pre_hook(measure) for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     model.eval()(batch)
     for hook in hooks: hook.remove()

@@ -100,7 +100,8 @@ class Dealer:
 
     def turn(self, i:int):
         "Lay group number `i` on the other side"
-        self.put(i, self.sides[i], -1), self.put(i, 1-self.sides[i])
+        self.put(i, self.sides[i], -1)
+        self.put(i, 1-self.sides[i])
 
 # %% ../nbs/30_split.ipynb #fff53098
 @patch
