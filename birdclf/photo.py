@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['MAX_BYTES', 'SMALL_SIDE', 'SENTENCES', 'MEMORY', 'MAX_PIXELS', 'PIXEL_BYTES', 'PIXELS', 'INSIDE', 'FRAMES',
-           'PhotoError', 'too_large', 'recognise', 'one_sentence', 'Photo', 'segments', 'jpeg_kind', 'open_photo']
+           'PhotoError', 'too_large', 'recognise', 'one_sentence', 'Photo', 'segments', 'jpeg_kind', 'open_photo',
+           'Part', 'open_parts']
 
 # %% ../nbs/01_photo.ipynb #00000002
 import logging,re,threading,warnings,zlib
-from collections.abc import Iterator
+from collections.abc import Iterable,Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass,field
-from functools import lru_cache,reduce
+from functools import lru_cache,partial,reduce
 from io import BytesIO
-from math import ceil
+from math import ceil,floor
 from pathlib import Path
 from stat import S_ISREG
 from struct import error as StructError,iter_unpack,unpack_from
@@ -47,6 +48,10 @@ _ENGLISH = {
     'damaged': 'This {0} file is damaged and cannot be read to its end. '
                'Please copy it once more, or choose another photo.',
     'too_slow': 'This {0} file takes too long to read. Please save it as a JPEG, or choose another photo.',
+    'no_frame': 'These are not the four sides of a frame. Please draw it once more.',
+    'outside': 'The frame reaches beyond the photo. Please draw it inside.',
+    'no_size': 'The frame has no size. Please draw it larger.',
+    'turn': 'A photo can be turned by 0, 1, 2 or 3 quarters, and by nothing else.',
 }
 
 # %% ../nbs/01_photo.ipynb #00000006
@@ -65,6 +70,10 @@ _GERMAN = {
                'Bitte kopiere sie noch einmal oder wähle ein anderes Foto.',
     'too_slow': 'Diese {0}-Datei zu lesen dauert zu lange. '
                 'Bitte speichere sie als JPEG oder wähle ein anderes Foto.',
+    'no_frame': 'Das sind nicht die vier Seiten eines Rahmens. Bitte ziehe ihn noch einmal.',
+    'outside': 'Der Rahmen reicht über das Foto hinaus. Bitte ziehe ihn innerhalb.',
+    'no_size': 'Der Rahmen hat keine Größe. Bitte ziehe ihn größer.',
+    'turn': 'Ein Foto lässt sich um 0, 1, 2 oder 3 Viertel drehen, und um nichts anderes.',
 }
 SENTENCES = {'en': _ENGLISH, 'de': _GERMAN}
 
@@ -226,6 +235,8 @@ _turn = Image.Transpose
 TURNS = {2:_turn.FLIP_LEFT_RIGHT, 3:_turn.ROTATE_180, 4:_turn.FLIP_TOP_BOTTOM,
          5:_turn.TRANSPOSE, 6:_turn.ROTATE_270, 7:_turn.TRANSVERSE, 8:_turn.ROTATE_90}
 
+QUARTERS = {1:_turn.ROTATE_270, 2:_turn.ROTATE_180, 3:_turn.ROTATE_90} # Clockwise
+
 def forget_xmp(image:Image.Image):
     "Take away what Pillow would read an orientation from that no browser reads"
     for name in ('xmp', 'XML:com.adobe.xmp', 'Raw profile type exif'): image.info.pop(name, None)
@@ -238,6 +249,20 @@ def orientation(image:Image.Image)->int:
     except Exception as e: noted = f'unreadable: {e}'
     return noted if noted in TURNS else 1
 
+def steps(
+    note:int, # EXIF's, 1 to 8
+    turn:int, # Quarters that the visitor has turned it by, clockwise, after that
+)->list[Image.Transpose]:
+    "What turns a stored picture upright, one after the other"
+    if turn not in range(4): raise PhotoError('turn')
+    return [step for step in (TURNS.get(note), QUARTERS.get(turn)) if step is not None]
+
+SIDEWAYS = {_turn.TRANSPOSE, _turn.ROTATE_270, _turn.TRANSVERSE, _turn.ROTATE_90} # Width and height change places
+
+def turned(size:tuple[int,int], steps:list[Image.Transpose])->tuple[int,int]:
+    "Width and height after `steps`"
+    return size[::-1] if sum(step in SIDEWAYS for step in steps)%2 else size
+
 # %% ../nbs/01_photo.ipynb #00000023
 def plain(image:Image.Image)->Image.Image:
     "`image` in a mode whose values can be averaged"
@@ -248,15 +273,25 @@ def plain(image:Image.Image)->Image.Image:
     return image.convert('L' if image.mode=='1' else 'RGB')
 
 # %% ../nbs/01_photo.ipynb #00000025
+def finite(image): return np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0)
+
+def ends(
+    image:Image.Image, # Of mode 'I' or 'F'
+)->tuple[float,float]:
+    "The values that are black and white in `image`"
+    tops = range(0, image.height, 64)
+    bands = (finite(image.crop((0, top, image.width, min(top+64, image.height)))) for top in tops)
+    lows, highs = zip(*((band.min(), band.max()) for band in bands))
+    black, brightest = min(0, *lows), max(highs)
+    return black, next((top for top in (1, 255, 65535) if black==0 and brightest<=top), brightest)
+
 def eight_bits(
-    image:Image.Image,     # Of mode 'I' or 'F'
-    white:float|None=None, # The value that is white, where it is known
+    image:Image.Image,               # Of mode 'I' or 'F'
+    limits:tuple[float,float]|None=None, # What is black and what is white, where it is known
 )->Image.Image:
     "The grey picture in `image`"
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0)
-    black, brightest = min(0, values.min()), values.max()
-    white = white or next((top for top in (1, 255, 65535) if black==0 and brightest<=top), brightest)
-    return Image.fromarray(((values-black)/max(white-black, 1e-9)*255+.5).clip(0, 255).astype(np.uint8))
+    black, white = limits or ends(image)
+    return Image.fromarray(((finite(image)-black)/max(white-black, 1e-9)*255+.5).clip(0, 255).astype(np.uint8))
 
 # %% ../nbs/01_photo.ipynb #00000027
 MAX_PROFILE = 2**22 # Bytes; those of printers have 2 MB
@@ -440,18 +475,17 @@ def jpeg_kind(data:bytes)->str:
             return 'layered JPEG' if frame in (0xc2, 0xca) or content[0]<colours else 'JPEG'
 
 # %% ../nbs/01_photo.ipynb #0000002d
-def _loaded(image, kind, max_side, min_side):
-    "The whole size of `image`, which is decoded no larger than needed"
-    size = image.size
-    if size[0]*size[1]>PIXELS.get(kind, PIXELS['PNG']): raise _too_many(size[0]*size[1], kind)
-    if min(size)<_MIN_SIDE: raise PhotoError('too_small', *size)
-    scale = min(1, max_side/max(size), min_side/min(size) if min_side else 1)
-    drafted = kind in ('JPEG', 'layered JPEG') and image.draft(image.mode, [ceil(side*scale) for side in size])
-    if image.width*image.height>PIXELS['full JPEG']: raise _too_many(size[0]*size[1], 'full JPEG')
+def _loaded(image, kind, size):
+    "The whole size of `image`, which is decoded at `size` or a little larger, if it can be"
+    whole = image.size
+    if whole[0]*whole[1]>PIXELS.get(kind, PIXELS['PNG']): raise _too_many(whole[0]*whole[1], kind)
+    if min(whole)<_MIN_SIDE: raise PhotoError('too_small', *whole)
+    drafted = kind in ('JPEG', 'layered JPEG') and image.draft(image.mode, size)
+    if image.width*image.height>PIXELS['full JPEG']: raise _too_many(whole[0]*whole[1], 'full JPEG')
     if kind=='layered JPEG': image.decodermaxblock = 2**11
     forget_xmp(image)
     image.load()
-    return size if drafted else image.size
+    return whole if drafted else image.size
 
 # %% ../nbs/01_photo.ipynb #0000005b
 END = b'\xff\xd9'
@@ -489,52 +523,162 @@ def with_end(data:bytes)->bytes:
     return data+END
 
 # %% ../nbs/01_photo.ipynb #0000002f
-def _upright(image, name, kind, max_side, min_side, light=None):
-    "The `Photo` in an image that has been opened and not yet decoded"
-    size = _loaded(image, kind, max_side, min_side)
-    turn, profile = orientation(image), image.info.get('icc_profile') or light
-    if name=='PNG' and light: profile = light # Goes before a profile there, and in the others after it
-    white = 65535 if image.mode.startswith('I;16') else None
-    picture = shrunk(image, min(image.size)//min_side if min_side else max(image.size)//(2*max_side))
-    if picture.mode in ('I', 'F'): picture = eight_bits(picture, white)
-    picture = rgb(picture, profile)
-    picture.thumbnail((max_side, max_side), Image.Resampling.BILINEAR, reducing_gap=None)
-    if turn>1: picture = picture.transpose(TURNS[turn])
-    picture.info.clear()
-    width, height = size[::-1] if turn>4 else size # From 5 on, the sides change places
-    return Photo(picture, name, width, height, turn>1)
+def _profile(image, name, light):
+    "What the numbers in `image` mean, as `rgb` takes it"
+    if name=='PNG' and light: return light # Goes before a profile there, and in the others after it
+    return image.info.get('icc_profile') or light
 
-def _opened(data, formats, max_side, min_side):
-    "The `Photo` in the bytes of a file"
+def _known_ends(image):
+    "The black and the white of `image`, where it has more than eight bits and says them"
+    return (0, 65535) if image.mode.startswith('I;16') else None
+
+def _coloured(image, profile, limits):
+    "A picture in a plain mode, in sRGB"
+    return rgb(eight_bits(image, limits) if image.mode in ('I', 'F') else image, profile)
+
+def _upright(image, name, kind, light=None, *, max_side, min_side, turn):
+    "The `Photo` in an image that has been opened and not yet decoded"
+    longer, shorter = max(image.size), min(image.size)
+    scale = min(1, max_side/longer, min_side/shorter if min_side else 1)
+    size = _loaded(image, kind, [ceil(side*scale) for side in image.size])
+    note, profile, limits = orientation(image), _profile(image, name, light), _known_ends(image)
+    picture = shrunk(image, min(image.size)//min_side if min_side else max(image.size)//(2*max_side))
+    picture = _coloured(picture, profile, limits)
+    picture.thumbnail((max_side, max_side), Image.Resampling.BILINEAR, reducing_gap=None)
+    for step in steps(note, turn): picture = picture.transpose(step)
+    picture.info.clear()
+    return Photo(picture, name, *turned(size, steps(note, turn)), note>1)
+
+# %% ../nbs/01_photo.ipynb #00000030
+def _opened(data, formats, make):
+    "What `make` makes of the bytes of a file"
     image = Image.open(_Impatient(data), formats=formats)
     preview = image.format=='TIFF' and image.tag_v2.get(254, 0)&1
     if preview: raise PhotoError('format', 'RAW') # The picture behind it is a camera's own
     kind = jpeg_kind(data) if formats==['JPEG'] else image.format
-    return _upright(image, image.format, kind, max_side, min_side, signalled(image, data))
+    return make(image, image.format, kind, signalled(image, data))
 
-# %% ../nbs/01_photo.ipynb #00000030
-def open_photo(
-    source:str|Path|bytes|Image.Image, # A file, its bytes, or a picture that is open already
-    *,
-    max_side:int=1024,                 # The longer side of the picture has at most so many pixels
-    min_side:int|None=None,            # Faster: shrink by whole steps, while the shorter side has so many
-)->Photo:
-    "The photograph in `source`; a `PhotoError` says why there is none"
+def _made(source, make):
+    "What `make` makes of `source`; a `PhotoError` says why it is nothing"
     with strict_pillow():
         if isinstance(source, Image.Image):
             name, pixels = source.format or 'picture', source.width*source.height
             if pixels>PIXELS['full JPEG']: raise _too_many(pixels, name)
-            with one_sentence(name): return _upright(source.copy(), name, name, max_side, min_side)
+            with one_sentence(name): return make(source.copy(), name, name)
         data = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else _read(source)
         formats = recognise(data)
         if formats==['JPEG'] and data.endswith(bytes(8)): data = data.rstrip(b'\0') # Room that a copy kept free
         with one_sentence(formats[-1]):
             if formats==['TIFF'] and overlong(data): raise PhotoError('too_slow', 'TIFF')
-            try: return _opened(data, formats, max_side, min_side)
+            try: return _opened(data, formats, make)
             except TimeoutError: raise
             except OSError: # Damaged, or only without its end
                 if formats!=['JPEG']: raise
-                return _opened(with_end(data), formats, max_side, min_side)
+                return _opened(with_end(data), formats, make)
+
+# %% ../nbs/01_photo.ipynb #5a10e001
+def open_photo(
+    source:str|Path|bytes|Image.Image, # A file, its bytes, or a picture that is open already
+    *,
+    max_side:int=1024,                 # The longer side of the picture has at most so many pixels
+    min_side:int|None=None,            # Faster: shrink by whole steps, while the shorter side has so many
+    turn:int=0,                        # Quarter turns clockwise, after the camera's own: 0 to 3
+)->Photo:
+    "The photograph in `source`; a `PhotoError` says why there is none"
+    return _made(source, partial(_upright, max_side=max_side, min_side=min_side, turn=turn))
 
 register_heif_opener()
 logging.getLogger('PIL').addHandler(logging.NullHandler()) # What Pillow logs is for those who ask
+
+# %% ../nbs/01_photo.ipynb #5a10e003
+Box = tuple[float,float,float,float]
+NEARLY = 1e-6 # What arithmetic may lose, in fractions and in pixels
+
+def inside(box:Box)->Box:
+    "`box` if it is one: a part of the picture that has a size"
+    try: left, top, right, bottom = (float(side) for side in box)
+    except (TypeError, ValueError, OverflowError) as e: raise PhotoError('no_frame') from e
+    if not np.isfinite((left, top, right, bottom)).all(): raise PhotoError('no_frame')
+    if min(left, top, right, bottom)<-NEARLY or max(left, top, right, bottom)>1+NEARLY: raise PhotoError('outside')
+    left, top, right, bottom = (min(max(side, 0), 1) for side in (left, top, right, bottom))
+    if left>=right or top>=bottom: raise PhotoError('no_size')
+    return left, top, right, bottom
+
+# %% ../nbs/01_photo.ipynb #5a10e004
+@dataclass(frozen=True)
+class Part:
+    "What is in a box of a photograph"
+    image:Image.Image # RGB, upright
+    box:Box           # What was cut, in fractions of the upright photograph: whole pixels, no less than was asked for
+
+    def at(
+        self,
+        box:Box, # In fractions of the photograph, within this part
+    )->Box:      # In pixels of `image`, as `Image.resize(box=...)` takes it
+        "Where `box` lies in this part's picture"
+        left, top, right, bottom = self.box
+        width, height = self.image.size
+        across, down = width/(right-left), height/(bottom-top)
+        found = (box[0]-left)*across, (box[1]-top)*down, (box[2]-left)*across, (box[3]-top)*down
+        return tuple(min(max(side, 0), most) for side,most in zip(found, (width, height)*2))
+
+# %% ../nbs/01_photo.ipynb #5a10e005
+MIRRORED = {_turn.FLIP_LEFT_RIGHT:(1, 0), _turn.ROTATE_180:(1, 1), _turn.FLIP_TOP_BOTTOM:(0, 1), _turn.TRANSPOSE:(0, 0),
+            _turn.ROTATE_270:(1, 0), _turn.TRANSVERSE:(1, 1), _turn.ROTATE_90:(0, 1)} # Across, down; after `SIDEWAYS`
+
+def stored(
+    box:tuple[int,int,int,int], # In pixels of the upright picture
+    size:tuple[int,int],        # Of the upright picture
+    steps:list[Image.Transpose],
+)->tuple[int,int,int,int]:
+    "Where `box` lies in the picture as it was before `steps`"
+    for step in reversed(steps):
+        left, top, right, bottom = box
+        across, down = MIRRORED[step]
+        if across: left, right = size[0]-right, size[0]-left
+        if down: top, bottom = size[1]-bottom, size[1]-top
+        box = (top, left, bottom, right) if step in SIDEWAYS else (left, top, right, bottom)
+        size = turned(size, [step])
+    return box
+
+# %% ../nbs/01_photo.ipynb #5a10e006
+def _step(sizes, side):
+    "How many pixels of a JPEG become one, if the smallest of `sizes` is to have `side` of them"
+    return next((step for step in (8, 4, 2) if min(sizes, default=0)>=step*side), 1)
+
+def _part(image, box, side, steps, finish):
+    "The `Part` in `box` of a decoded image"
+    sizes = turned(image.size, steps)
+    factor = max(1, int(min((box[2]-box[0])*sizes[0], (box[3]-box[1])*sizes[1])+NEARLY)//side)
+    width, height = (ceil(length/factor) for length in sizes)
+    left, top = (min(floor(start*length+NEARLY), length-1) for start,length in zip(box, (width, height)))
+    right, bottom = (ceil(end*length-NEARLY) for end,length in zip(box[2:], (width, height)))
+    cut = left, top, max(right, left+1), max(bottom, top+1)
+    corners = [min(edge*factor, most) for edge,most in zip(stored(cut, (width, height), steps), image.size*2)]
+    picture = finish(shrunk(image.crop(corners), factor))
+    for step in steps: picture = picture.transpose(step)
+    picture.info.clear()
+    return Part(picture, tuple(edge/length for edge,length in zip(cut, (width, height)*2)))
+
+# %% ../nbs/01_photo.ipynb #5a10e007
+def _parts(image, name, kind, light=None, *, boxes, side, turn):
+    "The `Part` in each of `boxes` of an image that has been opened and not yet decoded"
+    whole = turned(image.size, steps(orientation(image), turn)) # Of a JPEG; no other needs to know it now
+    step = _step([min((right-left)*whole[0], (bottom-top)*whole[1]) for left,top,right,bottom in boxes], side)
+    if whole[0]*whole[1]>step**2*PIXELS['full JPEG']: step = 2*step
+    _loaded(image, kind, [max(1, length//step) for length in image.size])
+    limits = _known_ends(image) or (ends(image) if image.mode in ('I', 'F') else None)
+    finish = partial(_coloured, profile=_profile(image, name, light), limits=limits)
+    return [_part(image, box, side, steps(orientation(image), turn), finish) for box in boxes]
+
+# %% ../nbs/01_photo.ipynb #5a10e008
+def open_parts(
+    source:str|Path|bytes|Image.Image, # As of `open_photo`
+    boxes:Iterable[Box],               # (left, top, right, bottom), 0 to 1, of the upright and turned photograph
+    *,
+    side:int,                          # The shorter side of a part has at least so many pixels, as far as the file
+                                       # has them and memory allows, and less than twice as many
+    turn:int=0,                        # Quarter turns clockwise, after the camera's own: 0 to 3
+)->list[Part]:
+    "What is in each of `boxes`, from one decoding; a `PhotoError` says why there is nothing"
+    return _made(source, partial(_parts, boxes=[inside(box) for box in boxes], side=side, turn=turn))

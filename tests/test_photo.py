@@ -10,13 +10,14 @@ import time
 import warnings
 import zlib
 from io import BytesIO
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
-from birdclf.photo import MAX_BYTES, MAX_PIXELS, MEMORY, PIXELS, PIXEL_BYTES, PhotoError, SENTENCES, jpeg_kind, open_photo
+from birdclf.photo import MAX_BYTES, MAX_PIXELS, MEMORY, PIXELS, PIXEL_BYTES, PhotoError, SENTENCES, jpeg_kind, open_parts, open_photo
 from birdclf.testing import PATIENCE, paint_bird
 
 ROBIN = paint_bird('Rotkehlchen', size=(240, 180))
@@ -743,3 +744,77 @@ def test_draft_mode_saves_most_of_the_work():
 
     assert 1e6 < len(data) < 6e6
     assert seconds(lambda: open_photo(data, min_side=256)) < .7*seconds(lambda: Image.open(BytesIO(data)).convert('RGB'))
+
+
+# Parts of it
+
+TURNED = {0: None, 1: Image.Transpose.ROTATE_270, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_90}
+BOXES = [(.1, .2, .35, .6), (0, 0, 1, 1), (.5, .9, 1, 1), (.62, .01, .625, .02), (0, .5, .001, .501)]
+
+
+def turned(image, turn):
+    return image.transpose(TURNED[turn]) if turn else image
+
+
+def cut(image, box):
+    "The pixels of `image` that `box` touches"
+    left, top, right, bottom = (edge*length for edge, length in zip(box, image.size*2))
+    return image.crop((floor(left+1e-6), floor(top+1e-6), ceil(right-1e-6), ceil(bottom-1e-6)))
+
+
+def scanned():
+    "A scan of 16 bits, darker than half of what it could hold"
+    return Image.fromarray(np.asarray(ROBIN.convert('L')).astype(np.uint16)*120)
+
+
+OVAL = Image.fromarray(np.where(np.hypot(*np.mgrid[-1:1:180j, -1:1:240j]) < .9, 255, 90).astype(np.uint8))
+EVERY_KIND = {
+    'JPEG': (ROBIN, 'JPEG', dict(quality=90)), 'layered': (ROBIN, 'JPEG', dict(quality=90, progressive=True)), 'grey': (ROBIN.convert('L'), 'JPEG', {}),
+    'four inks': (ROBIN.convert('CMYK'), 'JPEG', {}), 'wide colours': (ROBIN, 'JPEG', dict(icc_profile='SWAPPED')), 'PNG': (ROBIN, 'PNG', {}),
+    '16 bits': (scanned(), 'PNG', {}), 'numbers': (Image.fromarray(np.asarray(ROBIN.convert('L')).astype(np.float32)*3-70), 'TIFF', {}),
+    'transparent': (Image.merge('RGBA', (*ROBIN.split(), OVAL)), 'PNG', {}), 'a palette': (ROBIN.quantize(64), 'PNG', dict(transparency=9)),
+    'HEIF': (ROBIN, 'HEIF', dict(quality=90)), 'AVIF': (ROBIN, 'AVIF', dict(quality=90)), 'WEBP': (ROBIN, 'WEBP', dict(quality=90)),
+    'TIFF': (ROBIN, 'TIFF', dict(compression='tiff_lzw')), 'GIF': (ROBIN.quantize(64), 'GIF', {}), 'BMP': (ROBIN, 'BMP', {})}
+
+
+@pytest.mark.parametrize('turn', range(4))
+def test_turned_by_quarters(turn):
+    for note in range(1, 9):
+        for format in ('JPEG', 'TIFF', 'HEIF', 'PNG'):
+            data = lying(ROBIN, note, format, **(dict(quality=95) if format in ('JPEG', 'HEIF') else {}))
+            straight, photo = open_photo(data), open_photo(data, turn=turn)
+            assert photo.image == turned(straight.image, turn) and (photo.width, photo.height) == photo.image.size
+            assert photo.turned == straight.turned
+    assert open_photo(ROBIN, turn=turn).image == turned(ROBIN, turn)
+
+
+@pytest.mark.parametrize('kind', EVERY_KIND)
+def test_a_part_has_the_pixels_of_the_whole(kind):
+    image, format, options = EVERY_KIND[kind]
+    options = {name: SWAPPED if value == 'SWAPPED' else value for name, value in options.items()}
+    for note in range(1, 9) if format in ('JPEG', 'TIFF', 'PNG', 'HEIF', 'AVIF', 'WEBP') else [1]:
+        data = saved(image, format, **options) if note == 1 else lying(image, note, format, **options)
+        for turn in range(4):
+            whole = open_photo(data, turn=turn).image
+            parts = open_parts(data, BOXES, side=1000, turn=turn)
+            assert [part.image for part in parts] == [cut(whole, box) for box in BOXES], (note, turn)
+            for part, box in zip(parts, BOXES):
+                assert part.image.mode == 'RGB' and part.image.info == {} and cut(whole, part.box) == part.image
+                assert all(low-1e-5 <= wanted for low, wanted in zip(part.box[:2], box)) and all(high+1e-5 >= wanted for high, wanted in zip(part.box[2:], box[2:]))
+
+
+@pytest.mark.parametrize('kind', EVERY_KIND)
+def test_a_part_is_no_larger_than_needed(kind):
+    image, format, options = EVERY_KIND[kind]
+    options = {name: SWAPPED if value == 'SWAPPED' else value for name, value in options.items()}
+    for size in ((960, 720), (957, 731)):
+        data = saved(image.resize(size, Image.Resampling.NEAREST), format, **options)
+        for turn in range(4):
+            whole = open_photo(data, max_side=4000, turn=turn).image
+            for side in (20, 64, 100, 300):
+                for box in BOXES[:3]:
+                    part, = open_parts(data, [box], side=side, turn=turn)
+                    full = min(cut(whole, box).size)
+                    assert min(side, full) <= min(part.image.size) < 2*side+2
+                    expected = cut(whole, part.box).resize(part.image.size, Image.Resampling.BOX)
+                    assert distance(part.image, expected) < (12 if size[0] == 957 else 8), (turn, side, box)
