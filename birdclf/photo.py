@@ -235,8 +235,6 @@ _turn = Image.Transpose
 TURNS = {2:_turn.FLIP_LEFT_RIGHT, 3:_turn.ROTATE_180, 4:_turn.FLIP_TOP_BOTTOM,
          5:_turn.TRANSPOSE, 6:_turn.ROTATE_270, 7:_turn.TRANSVERSE, 8:_turn.ROTATE_90}
 
-QUARTERS = {1:_turn.ROTATE_270, 2:_turn.ROTATE_180, 3:_turn.ROTATE_90} # Clockwise
-
 def forget_xmp(image:Image.Image):
     "Take away what Pillow would read an orientation from that no browser reads"
     for name in ('xmp', 'XML:com.adobe.xmp', 'Raw profile type exif'): image.info.pop(name, None)
@@ -249,7 +247,11 @@ def orientation(image:Image.Image)->int:
     except Exception as e: noted = f'unreadable: {e}'
     return noted if noted in TURNS else 1
 
-def steps(
+# %% ../nbs/01_photo.ipynb #5a10e011
+QUARTERS = {1:_turn.ROTATE_270, 2:_turn.ROTATE_180, 3:_turn.ROTATE_90} # Clockwise
+SIDEWAYS = {_turn.TRANSPOSE, _turn.ROTATE_270, _turn.TRANSVERSE, _turn.ROTATE_90} # Width and height change places
+
+def upright_steps(
     note:int, # EXIF's, 1 to 8
     turn:int, # Quarters that the visitor has turned it by, clockwise, after that
 )->list[Image.Transpose]:
@@ -257,9 +259,7 @@ def steps(
     if turn not in range(4): raise PhotoError('turn')
     return [step for step in (TURNS.get(note), QUARTERS.get(turn)) if step is not None]
 
-SIDEWAYS = {_turn.TRANSPOSE, _turn.ROTATE_270, _turn.TRANSVERSE, _turn.ROTATE_90} # Width and height change places
-
-def turned(size:tuple[int,int], steps:list[Image.Transpose])->tuple[int,int]:
+def turned_size(size:tuple[int,int], steps:list[Image.Transpose])->tuple[int,int]:
     "Width and height after `steps`"
     return size[::-1] if sum(step in SIDEWAYS for step in steps)%2 else size
 
@@ -475,11 +475,14 @@ def jpeg_kind(data:bytes)->str:
             return 'layered JPEG' if frame in (0xc2, 0xca) or content[0]<colours else 'JPEG'
 
 # %% ../nbs/01_photo.ipynb #0000002d
+def _allowed(size, kind):
+    "Nothing, if a picture of `size` may be decoded"
+    if size[0]*size[1]>PIXELS.get(kind, PIXELS['PNG']): raise _too_many(size[0]*size[1], kind)
+    if min(size)<_MIN_SIDE: raise PhotoError('too_small', *size)
+
 def _loaded(image, kind, size):
     "The whole size of `image`, which is decoded at `size` or a little larger, if it can be"
     whole = image.size
-    if whole[0]*whole[1]>PIXELS.get(kind, PIXELS['PNG']): raise _too_many(whole[0]*whole[1], kind)
-    if min(whole)<_MIN_SIDE: raise PhotoError('too_small', *whole)
     drafted = kind in ('JPEG', 'layered JPEG') and image.draft(image.mode, size)
     if image.width*image.height>PIXELS['full JPEG']: raise _too_many(whole[0]*whole[1], 'full JPEG')
     if kind=='layered JPEG': image.decodermaxblock = 2**11
@@ -536,18 +539,19 @@ def _coloured(image, profile, limits):
     "A picture in a plain mode, in sRGB"
     return rgb(eight_bits(image, limits) if image.mode in ('I', 'F') else image, profile)
 
+# %% ../nbs/01_photo.ipynb #5a10e027
 def _upright(image, name, kind, light=None, *, max_side, min_side, turn):
     "The `Photo` in an image that has been opened and not yet decoded"
-    longer, shorter = max(image.size), min(image.size)
-    scale = min(1, max_side/longer, min_side/shorter if min_side else 1)
+    _allowed(image.size, kind)
+    scale = min(1, max_side/max(image.size), min_side/min(image.size) if min_side else 1)
     size = _loaded(image, kind, [ceil(side*scale) for side in image.size])
     note, profile, limits = orientation(image), _profile(image, name, light), _known_ends(image)
     picture = shrunk(image, min(image.size)//min_side if min_side else max(image.size)//(2*max_side))
     picture = _coloured(picture, profile, limits)
     picture.thumbnail((max_side, max_side), Image.Resampling.BILINEAR, reducing_gap=None)
-    for step in steps(note, turn): picture = picture.transpose(step)
+    for step in upright_steps(note, turn): picture = picture.transpose(step)
     picture.info.clear()
-    return Photo(picture, name, *turned(size, steps(note, turn)), note>1)
+    return Photo(picture, name, *turned_size(size, upright_steps(note, turn)), note>1)
 
 # %% ../nbs/01_photo.ipynb #00000030
 def _opened(data, formats, make):
@@ -558,6 +562,7 @@ def _opened(data, formats, make):
     kind = jpeg_kind(data) if formats==['JPEG'] else image.format
     return make(image, image.format, kind, signalled(image, data))
 
+# %% ../nbs/01_photo.ipynb #5a10e029
 def _made(source, make):
     "What `make` makes of `source`; a `PhotoError` says why it is nothing"
     with strict_pillow():
@@ -638,38 +643,52 @@ def stored(
         if across: left, right = size[0]-right, size[0]-left
         if down: top, bottom = size[1]-bottom, size[1]-top
         box = (top, left, bottom, right) if step in SIDEWAYS else (left, top, right, bottom)
-        size = turned(size, [step])
+        size = turned_size(size, [step])
     return box
 
 # %% ../nbs/01_photo.ipynb #5a10e006
-def _step(sizes, side):
-    "How many pixels of a JPEG become one, if the smallest of `sizes` is to have `side` of them"
-    return next((step for step in (8, 4, 2) if min(sizes, default=0)>=step*side), 1)
+def jpeg_step(
+    shortest:float, # The shorter side, in pixels, of the smallest thing that is to be seen
+    side:int,       # How many of them are wanted
+    pixels:int,     # Of the whole picture
+    kind:str,       # One of `PIXELS`
+)->int:
+    "How many pixels of a JPEG, by as many, may become one: 1, 2, 4 or 8"
+    step, waves = next((step for step in (8, 4, 2) if shortest>=step*side), 1), 0
+    if kind=='layered JPEG': waves = PIXEL_BYTES[kind]
+    while step<8 and pixels*(PIXEL_BYTES['full JPEG']/step**2+waves)>MEMORY: step *= 2
+    return step
+
+# %% ../nbs/01_photo.ipynb #5a10e018
+def _cut(box, size):
+    "The whole pixels that `box` touches in an upright picture of `size`"
+    left, top = (min(floor(start*length+NEARLY), length-1) for start,length in zip(box, size))
+    right, bottom = (ceil(end*length-NEARLY) for end,length in zip(box[2:], size))
+    return left, top, max(right, left+1), max(bottom, top+1)
 
 def _part(image, box, side, steps, finish):
     "The `Part` in `box` of a decoded image"
-    sizes = turned(image.size, steps)
-    factor = max(1, int(min((box[2]-box[0])*sizes[0], (box[3]-box[1])*sizes[1])+NEARLY)//side)
-    width, height = (ceil(length/factor) for length in sizes)
-    left, top = (min(floor(start*length+NEARLY), length-1) for start,length in zip(box, (width, height)))
-    right, bottom = (ceil(end*length-NEARLY) for end,length in zip(box[2:], (width, height)))
-    cut = left, top, max(right, left+1), max(bottom, top+1)
-    corners = [min(edge*factor, most) for edge,most in zip(stored(cut, (width, height), steps), image.size*2)]
+    size = turned_size(image.size, steps)
+    factor = max(1, int(min((box[2]-box[0])*size[0], (box[3]-box[1])*size[1])+NEARLY)//side)
+    size = tuple(ceil(length/factor) for length in size)
+    cut = _cut(box, size)
+    corners = [min(edge*factor, most) for edge,most in zip(stored(cut, size, steps), image.size*2)]
     picture = finish(shrunk(image.crop(corners), factor))
     for step in steps: picture = picture.transpose(step)
     picture.info.clear()
-    return Part(picture, tuple(edge/length for edge,length in zip(cut, (width, height)*2)))
+    return Part(picture, tuple(edge/length for edge,length in zip(cut, size*2)))
 
 # %% ../nbs/01_photo.ipynb #5a10e007
 def _parts(image, name, kind, light=None, *, boxes, side, turn):
     "The `Part` in each of `boxes` of an image that has been opened and not yet decoded"
-    whole = turned(image.size, steps(orientation(image), turn)) # Of a JPEG; no other needs to know it now
-    step = _step([min((right-left)*whole[0], (bottom-top)*whole[1]) for left,top,right,bottom in boxes], side)
-    if whole[0]*whole[1]>step**2*PIXELS['full JPEG']: step = 2*step
-    _loaded(image, kind, [max(1, length//step) for length in image.size])
+    _allowed(image.size, kind)
+    width, height = turned_size(image.size, upright_steps(orientation(image), turn)) # Of a JPEG; others have no steps
+    shortest = min((min((box[2]-box[0])*width, (box[3]-box[1])*height) for box in boxes), default=0)
+    step = jpeg_step(shortest, side, width*height, kind)
+    _loaded(image, kind, [length//step for length in image.size])
     limits = _known_ends(image) or (ends(image) if image.mode in ('I', 'F') else None)
     finish = partial(_coloured, profile=_profile(image, name, light), limits=limits)
-    return [_part(image, box, side, steps(orientation(image), turn), finish) for box in boxes]
+    return [_part(image, box, side, upright_steps(orientation(image), turn), finish) for box in boxes]
 
 # %% ../nbs/01_photo.ipynb #5a10e008
 def open_parts(
