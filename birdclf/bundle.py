@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'FILES', 'MAX_MODEL', 'MAX_TEXT', 'BundleError', 'insist', 'checked_number', 'Preprocessing', 'Thresholds',
-           'Bundle', 'make_bundle', 'load_bundle', 'describe', 'save_bundle', 'check_place']
+           'Finding', 'Bundle', 'make_bundle', 'load_bundle', 'describe', 'save_bundle', 'check_place']
 
 # %% ../nbs/50_bundle.ipynb #00000002
 import json,os,shutil
@@ -98,6 +98,28 @@ class Thresholds:
     def __post_init__(self):
         for name,value in asdict(self).items(): checked_number(value, f'thresholds.{name}', 0, 1)
 
+# %% ../nbs/50_bundle.ipynb #16f00002
+@dataclass(frozen=True)
+class Finding:
+    "How birds are found in a picture"
+    side:int       # The longer side of the picture in which they are searched, in pixels
+    place:float    # How sure it must be that there is a bird, between 0 and 1
+    share:float    # A bird whose box is at least so much of the picture, along either side, needs no closer look
+    margins:tuple  # Closer looks: how much around the box, on each side, as a share of its longer side
+    overlap:float  # Two boxes that share more than this (intersection over union) are one bird
+    most:int       # So many birds at most
+
+    def __post_init__(self):
+        checked_number(self.side, 'finding.side', 64, 4096)
+        for name in ('place', 'share', 'overlap'): checked_number(getattr(self, name), f'finding.{name}', 0, 1)
+        checked_number(self.most, 'finding.most', 1, 100)
+        for name in ('side', 'most'):
+            insist(isinstance(getattr(self, name), int), f'finding.{name} must be a whole number.')
+        few = isinstance(self.margins, (list, tuple)) and 0<len(self.margins)<=4
+        insist(few, f'finding.margins is {self.margins!r:.50}, and must be one to four numbers.')
+        margins = tuple(checked_number(margin, 'A number in finding.margins', 0, 4) for margin in self.margins)
+        object.__setattr__(self, 'margins', margins)
+
 # %% ../nbs/50_bundle.ipynb #00000017
 @dataclass(frozen=True)
 class Bundle:
@@ -108,6 +130,7 @@ class Bundle:
     preprocessing:Preprocessing
     temperature:float             # Divides the species logits before the softmax
     thresholds:Thresholds
+    finding:Finding|None          # None: it answers about whole pictures, and finds nothing in them
     training:dict                 # What it was trained from, and on what
     scores:dict                   # How good it is: name -> value, low, high
     versions:dict                 # Of the programs that made it
@@ -151,8 +174,8 @@ def make_bundle(
 )->Bundle:
     "A `Bundle` in which every field has been looked at"
     wanted = [f.name for f in fields(Bundle) if f.name not in ('model', 'card')]
-    _check_fields(description, wanted, 'The description')
-    parts = dict(description)
+    parts = dict(finding=None)|description # Which bundles of format 2 do not have
+    _check_fields(parts, wanted, 'The description')
     for key in ('name', 'created'): _checked_text(parts[key], key)
     for key in ('training', 'scores', 'versions'):
         insist(isinstance(parts[key], dict), f'{key} is {parts[key]!r:.50}, and must be an object.')
@@ -162,10 +185,11 @@ def make_bundle(
     checked_number(parts['temperature'], 'temperature', .01, 100)
     parts['preprocessing'] = _part(Preprocessing, parts['preprocessing'], 'preprocessing')
     parts['thresholds'] = _part(Thresholds, parts['thresholds'], 'thresholds')
+    if parts['finding'] is not None: parts['finding'] = _part(Finding, parts['finding'], 'finding')
     return Bundle(**parts, model=model, card=card)
 
 # %% ../nbs/50_bundle.ipynb #00000021
-FORMAT = 2
+FORMAT = 3      # 2 had no `finding`, and is still read
 FILES = ('model.onnx', 'bundle.json', 'MODEL_CARD.md')
 MAX_MODEL = 500*2**20 # Bytes; a ResNet-152, the largest that anybody would put on a page, has 240 MB
 MAX_TEXT = 4*2**20    # A list of all 11,000 birds of the world has 2 MB
@@ -195,8 +219,8 @@ def _read_json(path):
 # %% ../nbs/50_bundle.ipynb #00000023
 def _check_format(version, path):
     newer = isinstance(version, (int, float)) and version>FORMAT
-    insist(version==FORMAT and version is not True,
-           f'{path} has format {version!r:.50}; this birdclf reads format {FORMAT}.',
+    insist(version in (2, FORMAT) and version is not True,
+           f'{path} has format {version!r:.50}; this birdclf reads formats 2 and {FORMAT}.',
            'It is newer than this program: update birdclf.' if newer else 'Export the model again.')
 
 def _check_model(said, model):
@@ -237,6 +261,7 @@ def describe(bundle:Bundle)->str:
     parts = {f.name: getattr(bundle, f.name) for f in fields(bundle) if f.name not in ('model', 'card')}
     parts['species'] = [bird.to_dict()|({'aliases': bird.aliases} if bird.aliases else {}) for bird in bundle.species]
     for key in ('preprocessing', 'thresholds'): parts[key] = asdict(parts[key])
+    if bundle.finding: parts['finding'] = asdict(bundle.finding)
     model = dict(file='model.onnx', bytes=len(bundle.model), sha256=sha256(bundle.model).hexdigest())
     everything = dict(format=FORMAT, **parts, model=model)
     try: return json.dumps(everything, ensure_ascii=False, indent=1, allow_nan=False)+'\n'

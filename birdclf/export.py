@@ -6,7 +6,7 @@
 __all__ = ['Shipped', 'to_onnx', 'licenses_of', 'model_card', 'export', 'make_model']
 
 # %% ../nbs/43_export.ipynb #00000002
-import io,platform,warnings
+import copy,io,platform,warnings
 from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from timm.layers import Conv2dSame
 from torch import nn
 
 from .backbone import get_backbone
@@ -21,34 +22,60 @@ from .bundle import Bundle,check_place,save_bundle
 from .evaluate import Figure,Judged,Predictions,judge,show_figures
 from .folder import (
     NOT_BIRD,OTHER_BIRD,Record,check_writable,labels_of,one_by_one,read_folder,read_metadata,several_names)
+from .places import FINDING,load_places
 from .species import SpeciesList,load_species
 from .train import Recipe,check_sources,cross_validate,fingerprint,look_at,rank_distrib,train
 
 # %% ../nbs/43_export.ipynb #00000005
 class Shipped(nn.Module):
-    "A trained network with the three outputs of a bundle"
-    def __init__(self, model:nn.Module):
+    "A trained network with the outputs of a bundle"
+    def __init__(self, model:nn.Module, places:nn.Module|None=None):
         super().__init__()
-        self.model = model
+        self.model, self.places = model, places
 
     def forward(self, image:torch.Tensor):
-        embedding = self.model.forward_head(self.model.forward_features(image), pre_logits=True)
-        logits = self.model.get_classifier()(embedding)
+        features = self.model.forward_features(image)
+        embedding, head = self.model.forward_head(features, pre_logits=True), self.model.get_classifier()
+        logits = head(embedding)
         species, other, nothing = logits[:,:-2], logits[:,-2], logits[:,-1]
         bird = logits[:,:-1].logsumexp(1)-nothing
         known = species.logsumexp(1)-other
-        return species, torch.stack([bird, known], 1), embedding
+        said = species, torch.stack([bird, known], 1), embedding
+        if self.places is None: return said
+        weight, bias = head.weight[:-2,:,None,None], head.bias[:-2]
+        return *said, self.places(features), nn.functional.conv2d(features, weight, bias)
+
+# %% ../nbs/43_export.ipynb #16f00021
+def _with_fixed_borders(model):
+    "`model` with borders that do not depend on the size of the picture, which must be a multiple of its strides"
+    model = copy.deepcopy(model)
+    for name,layer in list(model.named_modules()):
+        if not isinstance(layer, Conv2dSame): continue
+        borders = [max(kernel-stride, 0) for kernel,stride in zip(layer.kernel_size[::-1], layer.stride[::-1])]
+        pad = [part for border in borders for part in (border//2, border-border//2)]
+        plain = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, 0, layer.dilation,
+                          layer.groups, layer.bias is not None)
+        plain.load_state_dict(layer.state_dict())
+        parent, _, last = name.rpartition('.')
+        setattr(model.get_submodule(parent), last, nn.Sequential(nn.ZeroPad2d(pad), plain))
+    return model
 
 # %% ../nbs/43_export.ipynb #00000006
 def to_onnx(
-    model:nn.Module, # From `train`
-    size:int,        # Side of its pictures, in pixels
-)->bytes:            # One ONNX file; input `image`, outputs `species`, `open_set`, `embedding`
-    "`model` for onnxruntime, for batches of any length"
-    names, out = ('image','species','open_set','embedding'), io.BytesIO()
+    model:nn.Module,             # From `train`
+    size:int,                    # Side of its pictures, in pixels
+    places:nn.Module|None=None,  # From `load_places`: it then takes pictures of any size, in steps of 32 pixels
+)->bytes:                        # One ONNX file; input `image`, outputs `species`, `open_set`, `embedding`
+    "`model` for onnxruntime, for batches of any length; with `places` it has the outputs `places` and `evidence` too"
+    names, out = ['image','species','open_set','embedding'], io.BytesIO()
     axes = {name: {0: 'n'} for name in names}
+    if places is not None:
+        model = _with_fixed_borders(model)
+        names += ['places','evidence']
+        axes['image'] |= {2: 'height', 3: 'width'}
+        axes |= {name: {0: 'n', 2: 'h', 3: 'w'} for name in names[-2:]}
     with warnings.catch_warnings(action='ignore'):  # the older exporter is said to be the older exporter
-        torch.onnx.export(Shipped(model).eval().cpu(), torch.zeros(2, 3, size, size), out, dynamo=False,
+        torch.onnx.export(Shipped(model, places).eval().cpu(), torch.zeros(2, 3, size, size), out, dynamo=False,
                           opset_version=17, input_names=names[:1], output_names=names[1:], dynamic_axes=axes)
     return out.getvalue()
 
@@ -151,7 +178,8 @@ def export(
                     manifest_sha256=fingerprint(records, species, recipe))
     versions = {p: version(p) for p in ('birdclf','torch','fastai','timm','onnx')}
     scores = {f.name: dict(value=f.value, low=f.low, high=f.high) for f in judged.figures}
-    return save_bundle(folder, model=to_onnx(model, recipe.size),
+    places = load_places(recipe.backbone)
+    return save_bundle(folder, model=to_onnx(model, recipe.size, places), finding=FINDING if places else None,
         card=model_card(species, recipe, records, judged.figures, about),
         name=f'{len(species)} birds', created=date.today().isoformat(), species=list(species),
         preprocessing=recipe.preprocessing(), temperature=judged.temperature, thresholds=judged.thresholds,

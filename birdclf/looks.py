@@ -21,7 +21,7 @@ from fastcore.basics import patch
 from PIL import Image,ImageChops
 
 from .bundle import Bundle,Preprocessing
-from .classify import pixels
+from .network import pixels
 from .database import Damaged,Database,Kind
 from .manifest import CHANGED,Row,in_parts,may_be_over,reason_of
 from .photo import MAX_BYTES,PhotoError,open_photo

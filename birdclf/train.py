@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from .backbone import WeightsError,fetch_weights,get_backbone
 from .bundle import Preprocessing
-from .classify import pixels
+from .network import pixels
 from .files import whole,writing
 from .folder import NOT_BIRD,OTHER_BIRD,PhotosError,Record,labels_of
 from .photo import PhotoError,open_photo

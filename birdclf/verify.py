@@ -22,12 +22,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from .bundle import Preprocessing
-from .classify import Classifier,averaged
+from .classify import Classifier
 from .copies import ALIKE,Gallery
 from .errors import Refusal
 from .files import disk_error
 from .looks import LOOKS,Look,Looks,first_look,in_vain,look,model_of
 from .manifest import CHANGED,LOG,MISSING,NO_MEMORY,SEALED,Manifest,Row,file_of,in_parts,may_be_over
+from .network import averaged
 from .photo import SMALL_SIDE
 from .thumbnails import sweep_thumbnails,thumbnail_of
 
@@ -271,7 +272,7 @@ def _ask(self:Verifier, views):
     if not network.recipe.flip: return list(zip(*network.run(views)))
     both = network.run(np.concatenate([views, views[...,::-1]]))
     both = [out.astype(np.float64).reshape(2, len(views), -1).swapaxes(0, 1) for out in both]
-    return [(*averaged(species, scores), embedding.mean(0)) for species,scores,embedding in zip(*both)]
+    return [averaged(*one) for one in zip(*both)]
 
 # %% ../nbs/20_verify.ipynb #00000037
 @patch

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from birdclf.bundle import BundleError, Preprocessing, load_bundle, save_bundle
-from birdclf.classify import Answer, Classifier, article, decide, percent, pixels
+from birdclf.classify import Answer, Classifier, article, decide, percent
+from birdclf.network import pixels
 from birdclf.testing import PATIENCE, paint_bird, paint_scene
 
 VERDICTS = ('sure', 'one_of', 'other_bird', 'not_bird', 'unreadable')
