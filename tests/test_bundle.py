@@ -120,11 +120,18 @@ def test_json_that_is_not_utf8(tmp_path):
     refused(tmp_path/'b', 'UTF-8')
 
 
-@pytest.mark.parametrize('version, word', [(module.FORMAT+1, 'newer'), (99.5, 'newer'), (module.FORMAT-1, 'Export'), (-1, 'Export'), ('2', 'Export'), (True, 'Export'), (None, 'Export'), ([1], 'Export')])
+@pytest.mark.parametrize('version, word', [(module.FORMAT+1, 'newer'), (99.5, 'newer'), (1, 'Export'), (-1, 'Export'), ('2', 'Export'), (True, 'Export'), (None, 'Export'), ([1], 'Export')])
 def test_format_number(tmp_path, version, word):
     save(tmp_path/'b')
     edit(tmp_path/'b', format=version)
     refused(tmp_path/'b', 'format', word)
+
+
+def test_what_was_made_before_birds_could_be_found_is_still_read(tmp_path):
+    save(tmp_path/'b')
+    edit(tmp_path/'b', format=2, finding=None) # Which takes the field away
+    assert 'finding' not in json.loads((tmp_path/'b'/'bundle.json').read_text(encoding='utf-8'))
+    assert load_bundle(tmp_path/'b').finding is None
 
 
 RECIPE, LIMITS = FIELDS['preprocessing'], FIELDS['thresholds']
