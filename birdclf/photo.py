@@ -412,14 +412,17 @@ def signalled(
 def shrunk(
     image:Image.Image,
     factor:int, # So many pixels by so many become one
+    *,
+    box:tuple[int,int,int,int]|None=None, # Only what is in it
 )->Image.Image:
     "`image` in a plain mode, a `factor` smaller"
-    if factor<2: return plain(image)
+    if factor<2: return plain(image.crop(box) if box else image)
+    left, first, right, bottom = box or (0, 0, *image.size)
     whole, height = None, 64*factor
-    for top in range(0, image.height, height):
-        band = plain(image.crop((0, top, image.width, min(top+height, image.height)))).reduce(factor)
-        whole = whole or Image.new(band.mode, (band.width, ceil(image.height/factor)))
-        whole.paste(band, (0, top//factor))
+    for top in range(first, bottom, height):
+        band = plain(image.crop((left, top, right, min(top+height, bottom)))).reduce(factor)
+        whole = whole or Image.new(band.mode, (band.width, ceil((bottom-first)/factor)))
+        whole.paste(band, (0, (top-first)//factor))
     return whole
 
 # %% ../nbs/01_photo.ipynb #00000063
@@ -630,20 +633,20 @@ class Part:
 # %% ../nbs/01_photo.ipynb #5a10e005
 MIRRORED = {_turn.FLIP_LEFT_RIGHT:(1, 0), _turn.ROTATE_180:(1, 1), _turn.FLIP_TOP_BOTTOM:(0, 1), _turn.TRANSPOSE:(0, 0),
             _turn.ROTATE_270:(1, 0), _turn.TRANSVERSE:(1, 1), _turn.ROTATE_90:(0, 1)} # Across, down; after `SIDEWAYS`
+UNDONE = {_turn.ROTATE_270:_turn.ROTATE_90, _turn.ROTATE_90:_turn.ROTATE_270} # All others undo themselves
 
-def stored(
-    box:tuple[int,int,int,int], # In pixels of the upright picture
-    size:tuple[int,int],        # Of the upright picture
-    steps:list[Image.Transpose],
-)->tuple[int,int,int,int]:
-    "Where `box` lies in the picture as it was before `steps`"
-    for step in reversed(steps):
-        left, top, right, bottom = box
+def undone(steps:list[Image.Transpose])->list[Image.Transpose]:
+    "The way back"
+    return [UNDONE.get(step, step) for step in reversed(steps)]
+
+def turned_box(box:Box, steps:list[Image.Transpose])->Box:
+    "Where `box` lies after `steps`"
+    for step in steps:
+        left, top, right, bottom = (box[1], box[0], box[3], box[2]) if step in SIDEWAYS else box
         across, down = MIRRORED[step]
-        if across: left, right = size[0]-right, size[0]-left
-        if down: top, bottom = size[1]-bottom, size[1]-top
-        box = (top, left, bottom, right) if step in SIDEWAYS else (left, top, right, bottom)
-        size = turned_size(size, [step])
+        if across: left, right = 1-right, 1-left
+        if down: top, bottom = 1-bottom, 1-top
+        box = left, top, right, bottom
     return box
 
 # %% ../nbs/01_photo.ipynb #5a10e006
@@ -660,23 +663,24 @@ def jpeg_step(
     return step
 
 # %% ../nbs/01_photo.ipynb #5a10e018
-def _cut(box, size):
-    "The whole pixels that `box` touches in an upright picture of `size`"
-    left, top = (min(floor(start*length+NEARLY), length-1) for start,length in zip(box, size))
-    right, bottom = (ceil(end*length-NEARLY) for end,length in zip(box[2:], size))
+def _cut(box, size, pixel):
+    "The whole pixels that `box` touches; each is `pixel` by `pixel` of those of a photograph of `size`"
+    left, top = (min(floor(start*length/pixel+NEARLY), ceil(length/pixel)-1) for start,length in zip(box, size))
+    right, bottom = (ceil(end*length/pixel-NEARLY) for end,length in zip(box[2:], size))
     return left, top, max(right, left+1), max(bottom, top+1)
 
-def _part(image, box, side, steps, finish):
-    "The `Part` in `box` of a decoded image"
-    size = turned_size(image.size, steps)
-    factor = max(1, int(min((box[2]-box[0])*size[0], (box[3]-box[1])*size[1])+NEARLY)//side)
-    size = tuple(ceil(length/factor) for length in size)
-    cut = _cut(box, size)
-    corners = [min(edge*factor, most) for edge,most in zip(stored(cut, size, steps), image.size*2)]
-    picture = finish(shrunk(image.crop(corners), factor))
-    for step in steps: picture = picture.transpose(step)
+def _part(image, size, step, box, side, steps, finish):
+    "The `Part` in `box` of an image that was decoded at 1/`step` of its `size`"
+    box = turned_box(box, undone(steps))
+    shorter = min((box[2]-box[0])*size[0], (box[3]-box[1])*size[1])/step
+    factor = max(1, int(shorter+NEARLY)//side)
+    cut = _cut(box, size, step*factor)
+    corners = [min(edge*factor, most) for edge,most in zip(cut, image.size*2)]
+    picture = finish(shrunk(image, factor, box=corners))
+    for transpose in steps: picture = picture.transpose(transpose)
     picture.info.clear()
-    return Part(picture, tuple(edge/length for edge,length in zip(cut, size*2)))
+    whole = tuple(min(edge*step*factor/length, 1) for edge,length in zip(cut, size*2))
+    return Part(picture, turned_box(whole, steps))
 
 # %% ../nbs/01_photo.ipynb #5a10e007
 def _parts(image, name, kind, light=None, *, boxes, side, turn):
@@ -685,10 +689,11 @@ def _parts(image, name, kind, light=None, *, boxes, side, turn):
     width, height = turned_size(image.size, upright_steps(orientation(image), turn)) # Of a JPEG; others have no steps
     shortest = min((min((box[2]-box[0])*width, (box[3]-box[1])*height) for box in boxes), default=0)
     step = jpeg_step(shortest, side, width*height, kind)
-    _loaded(image, kind, [length//step for length in image.size])
+    size = _loaded(image, kind, [length//step for length in image.size])
+    if size==image.size: step = 1 # Decoded in full: no other format has a half
     limits = _known_ends(image) or (ends(image) if image.mode in ('I', 'F') else None)
     finish = partial(_coloured, profile=_profile(image, name, light), limits=limits)
-    return [_part(image, box, side, upright_steps(orientation(image), turn), finish) for box in boxes]
+    return [_part(image, size, step, box, side, upright_steps(orientation(image), turn), finish) for box in boxes]
 
 # %% ../nbs/01_photo.ipynb #5a10e008
 def open_parts(
