@@ -602,6 +602,7 @@ def test_bytes_turned_at_random():
             data[places] = rng.integers(0, 256, 4)
             try:
                 assert open_photo(data.tobytes()).image.mode == 'RGB'
+                assert open_parts(data.tobytes(), [(.3, .3, .6, .6)], side=9, turn=_ % 4)[0].image.mode == 'RGB'
             except PhotoError as e:
                 assert e.sentence('de') and e.sentence('en')
 
@@ -730,6 +731,16 @@ def test_bad_images(shared, record_property):
         else:
             if name == 'gen__no_eoi.jpg': wanted = 'accept: it lacks only its end marker'
             assert opened == wanted.startswith('accept'), (name, wanted, outcome)
+
+
+def test_parts_of_bad_images(shared):
+    "Opened or refused as the whole is, and in the same words"
+    paths = sorted((shared/'bad_images').glob('[!M]*.*'))
+    assert len(paths) > 140
+    wholes, parts = (measure(paths, act)[0] for act in ('open_photo(path)', PARTS))
+    for (name, _, _, whole), (_, seconds, memory, part) in zip(wholes, parts):
+        assert whole == part or (whole.startswith('Photo(') and part.startswith('[Part(')), (name, whole, part)
+        assert seconds < 15 and memory < MEMORY/2**20, (name, seconds, memory)
 
 
 def test_bad_images_are_upright(shared):
