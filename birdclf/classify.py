@@ -18,6 +18,7 @@ from .find import Box,Found,find,open_for
 from .network import Network
 from .photo import Photo,PhotoError
 from .species import Species
+from .tips import Tip,tips_for
 
 # %% ../nbs/51_classify.ipynb #00000006
 @dataclass(frozen=True)
@@ -99,6 +100,11 @@ class Answer:
         "The answer as an English sentence"
         return self.sentence('en')
 
+    @property
+    def tips(self)->tuple[Tip,...]:
+        "What tells the likeliest five apart, if it is one of several"
+        return tips_for(c.species for c in self.candidates[:5]) if self.verdict=='one_of' else ()
+
     def sentence(self, language:str='en')->str:
         "The answer in words, English ('en') or German ('de')"
         if language not in _WORDS:
@@ -109,7 +115,7 @@ class Answer:
 
     def to_dict(
         self,
-        language:str='en', # Of the reason
+        language:str='en', # Of the reason and the tips
         top:int|None=None, # At least so many candidates, as far as there are species
     )->dict:
         "The answer for a program, with the reason in words"
@@ -125,7 +131,8 @@ class Answer:
             candidates=[c.species.to_dict()|dict(probability=round(c.probability, 6)) for c in shown],
             scores=self.scores and {name: round(score, 6) for name,score in asdict(self.scores).items()},
             box=self.box and [round(edge, 4) for edge in self.box],
-            reason=self.sentence(language))
+            reason=self.sentence(language),
+            tips=[tip.text(language) for tip in self.tips])
 
 # %% ../nbs/51_classify.ipynb #38c6c0bf
 def _said(answer, language):

@@ -7,6 +7,7 @@ __all__ = ['BUNDLE']
 
 # %% ../nbs/63_naming_verbs.ipynb #0d2b24fb
 import json,os
+from textwrap import fill
 
 from .command import argument,bar,positive,put,real_name,verb,visible
 from .pages import check_port,check_serving,page_arguments,serve_page
@@ -18,12 +19,14 @@ def _json_line(file, answer, language, top):
     return visible(json.dumps(found, ensure_ascii=False, allow_nan=False))
 
 def _paragraph(file, answer, language, top):
-    "The answer for a person: a sentence, and bars"
+    "The answer for a person: a sentence, tips, and bars"
     from birdclf.classify import names,percent
     likely = min(5, len(answer.candidates)) if answer.species else 0
     bars = [f'  {bar(c.probability)} {percent(c.probability):>6}  {names(c.species, language)}'
             for c in answer.ranking[:max(top or 0, likely)]]
-    return '\n'.join([visible(real_name(file)), f'  {answer.sentence(language)}', *bars])+'\n'
+    indent = dict(initial_indent='  ', subsequent_indent='  ', break_on_hyphens=False)
+    tips = [fill(tip.text(language), 100, **indent) for tip in answer.tips]
+    return '\n'.join([visible(real_name(file)), f'  {answer.sentence(language)}', *tips, *bars])+'\n'
 
 # %% ../nbs/63_naming_verbs.ipynb #df7079f9
 BUNDLE = argument('--bundle', metavar='DIR',

@@ -50,6 +50,7 @@ def check(answer, bundle):
         said = answer.sentence(language)
         assert said.isprintable() and said[0].isupper() and said[-1] == '.' and '{' not in said
     assert answer.reason == answer.sentence('en')
+    assert not answer.tips or answer.verdict == 'one_of' and [tip.de for tip in answer.tips] == answer.to_dict('de')['tips']
     json.dumps(answer.to_dict(), allow_nan=False)
     return answer
 
@@ -66,7 +67,7 @@ def test_path_bytes_and_picture_give_the_same(classifier, tmp_path):
 
 def test_json_shape(classifier):
     found = classifier.classify(paint_bird('Rotkehlchen')).to_dict('de', top=5)
-    assert list(found) == ['verdict', 'species', 'probability', 'candidates', 'scores', 'reason']
+    assert list(found) == ['verdict', 'species', 'probability', 'candidates', 'scores', 'reason', 'tips']
     assert len(found['candidates']) >= 5 and list(found['candidates'][0]) == ['german', 'english', 'scientific', 'probability']
     assert list(found['scores']) == ['bird', 'known']
     if found['species']: assert list(found['species']) == ['german', 'english', 'scientific']
@@ -87,7 +88,7 @@ def test_top_is_at_least_and_at_most_all(classifier):
 def test_what_cannot_be_read_is_an_answer(classifier, source, words):
     answer = check(classifier.classify(source), classifier.bundle)
     assert answer.verdict == 'unreadable' and words in answer.reason
-    assert answer.to_dict() == dict(verdict='unreadable', species=None, probability=None, candidates=[], scores=None, reason=answer.reason)
+    assert answer.to_dict() == dict(verdict='unreadable', species=None, probability=None, candidates=[], scores=None, reason=answer.reason, tips=[])
 
 
 def test_half_a_file(classifier):

@@ -8,9 +8,13 @@ import unicodedata
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from birdclf.bundle import load_bundle
+from birdclf.classify import Answer, decide
 from birdclf.errors import Refusal
+from birdclf.naming_verbs import _paragraph
 from birdclf.species import Species, load_species
 from birdclf.tips import UNCHECKED, Tip, load_tips, tips_for
 
@@ -156,6 +160,55 @@ def test_two_birds_that_a_list_has_as_one_are_one():
     crow = Species('', 'Crow', 'Corvus corone', aliases=('Corvus cornix', 'Corvus corone cornix'))
     assert tips_for([crow, BIRDS.find('Amsel')]) == ()
     assert [tip.species[:2] for tip in tips_for([crow, BIRDS.find('Dohle')])] == [('Corvus corone', 'Coloeus monedula')]
+
+
+# In an answer
+
+@pytest.fixture(scope='module')
+def bundle(): return load_bundle()
+
+
+def undecided(bundle, *names, open_set=(9, 9)):
+    "An answer that hesitates between `names`, the first a little likelier than the second, and so on"
+    logits = np.zeros(len(bundle.species))
+    for place, name in enumerate(names): logits[list(bundle.species).index(bundle.species.find(name))] = 30-place/10
+    return decide(bundle, logits, np.array(open_set, float))
+
+
+def test_an_answer_that_hesitates_says_what_to_look_at(bundle):
+    answer = undecided(bundle, 'Waldbaumläufer', 'Gartenbaumläufer')
+    assert answer.verdict == 'one_of' and answer.tips == TIPS[:1]
+    for language in ('en', 'de'): assert answer.to_dict(language)['tips'] == [TIPS[0].text(language)]
+
+
+def test_the_order_is_that_of_the_candidates(bundle):
+    for names in (('Fitis', 'Zilpzalp', 'Waldlaubsänger'), ('Waldlaubsänger', 'Fitis', 'Zilpzalp')):
+        answer = undecided(bundle, *names)
+        assert [c.species.german for c in answer.candidates] == list(names) and [tip.species for tip in answer.tips] == told(*names)
+
+
+@pytest.mark.parametrize('names, open_set', [(['Fitis'], (9, 9)), (['Fitis', 'Zilpzalp'], (9, -9)), (['Fitis', 'Zilpzalp'], (-9, 9))])
+def test_every_other_answer_says_nothing_of_the_kind(bundle, names, open_set):
+    answer = undecided(bundle, *names, open_set=open_set)
+    assert answer.verdict != 'one_of' and answer.tips == () and answer.to_dict()['tips'] == []
+    assert Answer('unreadable').tips == ()
+
+
+def test_what_is_unlikely_is_not_told_apart(bundle):
+    "The sixth candidate and the seventh are on no list that a person reads"
+    first = ['Pirol', 'Weißstorch', 'Uhu', 'Eisvogel', 'Kohlmeise']
+    assert undecided(bundle, *first, 'Fitis', 'Zilpzalp').tips == ()
+    assert [tip.species for tip in undecided(bundle, *first[:3], 'Fitis', 'Zilpzalp', *first[3:]).tips] == [('Phylloscopus collybita', 'Phylloscopus trochilus')]
+
+
+@pytest.mark.parametrize('language', ['en', 'de'])
+def test_the_command_line_prints_it_below_the_sentence(bundle, language):
+    answer = undecided(bundle, 'Waldlaubsänger', 'Fitis', 'Zilpzalp')
+    lines = _paragraph('a.jpg', answer, language, None).splitlines()
+    assert lines[1] == f'  {answer.sentence(language)}' and all(line.startswith('  ') and len(line) <= 100 for line in lines[2:-1])
+    said = ' '.join(' '.join(lines[2:]).split())
+    assert said.startswith(' '.join(tip.text(language) for tip in answer.tips)) and len(answer.tips) == 2
+    assert sum('█' in line for line in lines) == 3
 
 
 # No pair is forgotten
