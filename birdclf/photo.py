@@ -609,7 +609,7 @@ def inside(box:Box)->Box:
     if not np.isfinite((left, top, right, bottom)).all(): raise PhotoError('no_frame')
     if min(left, top, right, bottom)<-NEARLY or max(left, top, right, bottom)>1+NEARLY: raise PhotoError('outside')
     left, top, right, bottom = (min(max(side, 0), 1) for side in (left, top, right, bottom))
-    if left>=right or top>=bottom: raise PhotoError('no_size')
+    if right-left<=NEARLY or bottom-top<=NEARLY: raise PhotoError('no_size')
     return left, top, right, bottom
 
 # %% ../nbs/01_photo.ipynb #5a10e004

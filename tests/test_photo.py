@@ -919,8 +919,11 @@ def test_a_turn_that_is_none(turn):
 
 def test_a_frame_may_be_out_by_what_arithmetic_loses():
     assert open_parts(ROBIN, [(-1e-9, 0, 1+1e-9, 1)], side=999)[0].image == ROBIN
-    for tiny in ((.5, .5, .5+1e-15, .6), (1-1e-15, .2, 1, .3), (0, 0, 1e-300, 1e-300)):
-        assert 1 <= min(open_parts(ROBIN, [tiny], side=9)[0].image.size) <= 2
+    for tiny in ((.5, .5, .5+1e-15, .6), (1-1e-15, .2, 1, .3), (0, 0, 1e-300, 1e-300), (.2, .3, .3, .3+1e-7)):
+        assert code(ROBIN, boxes=[tiny], side=9) == 'no_size'
+    for small in ((.5, .5, .5+2e-6, .6), (1-2e-6, .2, 1, .3), (0, 0, 2e-6, 2e-6)):
+        part, = open_parts(ROBIN, [small], side=9)
+        assert 1 <= min(part.image.size) <= 2 and part.image.resize((24, 24), box=part.at(small)).size == (24, 24)
     third, = open_parts(ROBIN, [(1/3, 1/3, 2/3, 2/3)], side=999)
     assert third.image == ROBIN.crop((80, 60, 160, 120)) # And no row more
 
