@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from .bundle import Bundle,load_bundle
-from .find import Box,Found,find,open_for
+from .find import Box,Found,evidence,find,open_for
 from .network import Network
 from .photo import Photo,PhotoError
 from .species import Species
@@ -213,6 +213,18 @@ class Classifier:
         "The photograph, and what the network sees in it: the birds, or the whole picture where there is none"
         def enough(whole): return self.decide(whole).verdict=='sure'
         return find(self.network, self.bundle, source, enough, box=box, turn=turn)
+
+    def evidence(
+        self,
+        source:str|Path|bytes|Image.Image,
+        species:Species,
+        *,
+        box:Box|None=None,
+        turn:int=0,
+    )->tuple[np.ndarray,Box]: # float32, h x w, 0 to 1, the first row on top; and the part of the picture below it
+        "Where the evidence for `species` is, in the picture or around `box`; a `PhotoError` says why there is no picture"
+        i = [bird.scientific for bird in self.species].index(species.scientific)
+        return evidence(self.network, self.bundle, source, i, box=box, turn=turn)
 
     def decide(self, found:Found, photo:Photo|None=None)->Answer:
         "The answer about one bird"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Box', 'boxes_of', 'shared', 'distinct', 'window', 'Found', 'glance', 'search', 'closer', 'redrawn', 'open_for',
-           'find']
+           'find', 'evidence']
 
 # %% ../nbs/54_find.ipynb #96f0ea74
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .bundle import Bundle,Finding
+from .bundle import Bundle,BundleError,Finding
 from .network import Network,averaged,pixels,squeezed
 from .photo import Part,Photo,inside,open_parts,open_photo
 
@@ -228,3 +228,26 @@ def _in_frame(network, finding, box, size, cut):
     return replace(closer(network, [box], size, finding, cut)[0], box=box)
 
 def _only(part, box): return part.image.crop([round(edge) for edge in part.at(box)])
+
+# %% ../nbs/54_find.ipynb #16f10002
+def evidence(
+    network:Network,
+    bundle:Bundle,
+    source:str|Path|bytes|Image.Image,
+    species:int,           # Position in the bundle's list
+    *,
+    box:Box|None=None,     # Of the bird; None for all of the picture
+    turn:int=0,
+)->tuple[np.ndarray,Box]:  # float32, h x w between 0 and 1, the first row on top; and the part that it lies over
+    "Where in the picture, or around the bird in `box`, the evidence for `species` is"
+    if bundle.finding is None: raise BundleError(f'{bundle.name!r} cannot say where it looks. Export the model again.')
+    photo, recipe = open_for(bundle, source, turn), bundle.preprocessing
+    view = (0., 0., 1., 1.)
+    if box is not None: view = window(inside(box), min(bundle.finding.margins), (photo.width, photo.height))
+    [part] = _cutter(source, photo, turn)([view], recipe.size)
+    look = squeezed(part.image, part.at(view), (recipe.size, recipe.size), recipe)[None]
+    maps = network.maps(network.mirrored(look))[4]
+    if recipe.flip: maps = (maps[:1]+maps[1:,...,::-1])/2
+    speaks = maps[0,species]-maps[0].mean(0)
+    spread = float(np.ptp(speaks))
+    return ((speaks-speaks.min())/(spread or 1)).astype(np.float32), view
