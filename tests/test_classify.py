@@ -67,7 +67,7 @@ def test_path_bytes_and_picture_give_the_same(classifier, tmp_path):
 
 def test_json_shape(classifier):
     found = classifier.classify(paint_bird('Rotkehlchen')).to_dict('de', top=5)
-    assert list(found) == ['verdict', 'species', 'probability', 'candidates', 'scores', 'reason', 'tips']
+    assert list(found) == ['verdict', 'species', 'probability', 'candidates', 'scores', 'box', 'reason', 'tips', 'birds']
     assert len(found['candidates']) >= 5 and list(found['candidates'][0]) == ['german', 'english', 'scientific', 'probability']
     assert list(found['scores']) == ['bird', 'known']
     if found['species']: assert list(found['species']) == ['german', 'english', 'scientific']
@@ -88,7 +88,7 @@ def test_top_is_at_least_and_at_most_all(classifier):
 def test_what_cannot_be_read_is_an_answer(classifier, source, words):
     answer = check(classifier.classify(source), classifier.bundle)
     assert answer.verdict == 'unreadable' and words in answer.reason
-    assert answer.to_dict() == dict(verdict='unreadable', species=None, probability=None, candidates=[], scores=None, reason=answer.reason, tips=[])
+    assert answer.to_dict() == dict(verdict='unreadable', species=None, probability=None, candidates=[], scores=None, box=None, reason=answer.reason, tips=[], birds=[])
 
 
 def test_half_a_file(classifier):

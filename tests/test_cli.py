@@ -19,7 +19,7 @@ from birdclf.manifest import Manifest, Row
 from birdclf.testing import PATIENCE, paint_bird, paint_folder
 
 COMMAND = Path(sys.executable).with_name('birdclf')
-KEYS = ['file', 'verdict', 'species', 'probability', 'candidates', 'scores', 'reason', 'tips']
+KEYS = ['file', 'verdict', 'species', 'probability', 'candidates', 'scores', 'box', 'reason', 'tips', 'birds']
 
 
 def command(*arguments, cwd=None, env=None, **options):
