@@ -1,4 +1,5 @@
 // A widget's model that only listens, and the scripts as they are exported
+export * from '../../birdclf/front/box.js'
 export * from '../../birdclf/front/kit.js'
 export * from '../../birdclf/front/picture.js'
 export * from '../../birdclf/front/talk.js'
