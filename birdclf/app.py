@@ -148,7 +148,7 @@ def _told(answer)->dict:
     tips = {language: answer.to_dict(language).get('tips', []) for language in LANGUAGES}
     reply |= dict(sentences=_in_all_languages(answer), hints=_hints(answer), tips=tips)
     birds = getattr(answer, 'birds', ())
-    reply['birds'] = [dict(box=bird.box) if i == 0 else _told(bird) for i,bird in enumerate(birds)]
+    reply['birds'] = [dict(_told(bird) if i else {}, box=bird.box) for i,bird in enumerate(birds)]
     return {key: value for key,value in reply.items() if key != 'reason'} # The sentences say it
 
 def _refusal(error:PhotoError)->dict: return dict(verdict='unreadable', sentences=_in_all_languages(error))
@@ -226,6 +226,7 @@ def _where(error:Exception)->str:
 # %% ../nbs/52_app.ipynb #0000002d
 AS_IS = 2*2**20 # Bytes: a photo up to this size is sent as it is, in 2 seconds where 8 Mbit a second get through
 _SIDE = 1024    # Pixels that the shorter side of a larger one keeps at least: four times the 256 of the network
+_PART = 512     # The same of a frame, which a second look fills the network with
 
 # %% ../nbs/52_app.ipynb #00000040
 #| code-fold: true
@@ -243,7 +244,7 @@ class BirdPage(anywidget.AnyWidget):
     "The page; everything it says, it has from its `session`"
     _esm, _css = _FRONT/'app.js', _FRONT/'app.css'
     words = traitlets.Dict({key: dict(zip(LANGUAGES, said)) for key,said in WORDS.items()}).tag(sync=True)
-    limits = traitlets.Dict(dict(max_bytes=MAX_BYTES, pixels=PIXELS, as_is=AS_IS, side=_SIDE)).tag(sync=True)
+    limits = traitlets.Dict(dict(max_bytes=MAX_BYTES, pixels=PIXELS, as_is=AS_IS, side=_SIDE, part=_PART)).tag(sync=True)
     birds = traitlets.List().tag(sync=True)
     icon = traitlets.Unicode(ICON).tag(sync=True)
 

@@ -72,7 +72,77 @@ function sound(alarm, text, button) {
 return {builder, give, inVoila, Line, Asking, sound}
 })()
 
+const box_js = (() => {
+const LEAST = .03                          // of a side of the picture: less is lost under a finger
+const between = (x, low, high) => Math.max(low, Math.min(x, high))
+function moved([left, top, right, bottom], dx, dy) {
+  const x = between(dx, -left, 1 - right), y = between(dy, -top, 1 - bottom)
+  return [left + x, top + y, right + x, bottom + y]
+}
+function pulled([left, top, right, bottom], [x, y], dx, dy) {       // -1 and 1 are its edges
+  return [
+    x < 0 ? between(left + dx, 0, Math.max(0, right - LEAST)) : left,
+    y < 0 ? between(top + dy, 0, Math.max(0, bottom - LEAST)) : top,
+    x > 0 ? between(right + dx, Math.min(1, left + LEAST), 1) : right,
+    y > 0 ? between(bottom + dy, Math.min(1, top + LEAST), 1) : bottom,
+  ]
+}
+function scaled([left, top, right, bottom], by) {
+  const width = between((right - left) * by, LEAST, 1), height = between((bottom - top) * by, LEAST, 1)
+  const x = between((left + right - width) / 2, 0, 1 - width)
+  const y = between((top + bottom - height) / 2, 0, 1 - height)
+  return [x, y, x + width, y + height]
+}
+
+function grip([x, y], [left, top, right, bottom], [near, close]) {  // the edges that a hand there holds, or null
+  const edge = (at, low, high, reach) => {
+    const inner = Math.min(reach, (high - low) / 4)                        // a small frame has a middle too
+    return at <= low + inner ? -1 : at >= high - inner ? 1 : 0
+  }
+  if (x < left - near || x > right + near || y < top - close || y > bottom + close) return null
+  return [edge(x, left, right, near), edge(y, top, bottom, close)]
+}
+function pinched(box, [a, b], [c, d], shape) {  // fingers went from a and b to c and d; shape: width to height
+  const apart = ([x, y], [u, v]) => Math.hypot((x - u) * shape, y - v)
+  const larger = scaled(box, apart(c, d) / Math.max(apart(a, b), .01))
+  return moved(larger, (c[0] + d[0] - a[0] - b[0]) / 2, (c[1] + d[1] - a[1] - b[1]) / 2)
+}
+const ARROWS = {ArrowLeft: [-.01, 0], ArrowRight: [.01, 0], ArrowUp: [0, -.01], ArrowDown: [0, .01]}
+function keyed(box, key, shift) {               // null: not one of its keys
+  if (key === '+' || key === '=') return scaled(box, 1.1)
+  if (key === '-' || key === '_') return scaled(box, 1 / 1.1)
+  if (!ARROWS[key]) return null
+  return shift ? pulled(box, [1, 1], ...ARROWS[key]) : moved(box, ...ARROWS[key])
+}
+
+const WHOLE = [0, 0, 1, 1]
+const MIDDLE = [.25, .25, .75, .75]
+function around([left, top, right, bottom], {width, height}) {
+  const side = Math.max((right - left) * width, (bottom - top) * height)
+  const from = (middle, length) => Math.max(0, Math.floor(middle * length - side)) / length
+  const to = (middle, length) => Math.min(length, Math.ceil(middle * length + side)) / length
+  const x = (left + right) / 2, y = (top + bottom) / 2
+  return [from(x, width), from(y, height), to(x, width), to(y, height)]
+}
+function inside(box, [left, top, right, bottom]) {      // where a box of the picture is in a part of it
+  const place = (at, low, high) => between((at - low) / (high - low), 0, 1)
+  return box.map((at, i) => i % 2 ? place(at, top, bottom) : place(at, left, right))
+}
+function outside(box, [left, top, right, bottom]) {     // and the way back
+  return box.map((at, i) => i % 2 ? top + at * (bottom - top) : left + at * (right - left))
+}
+function unturned(box, turn) {
+  const [left, top, right, bottom] = box
+  return turn % 4 ? unturned([top, 1 - right, bottom, 1 - left], turn - 1) : box
+}
+function same(one, other) {
+  return one === other || Boolean(one && other && one.every((at, i) => Math.abs(at - other[i]) < 1e-4))
+}
+return {moved, pulled, scaled, grip, pinched, keyed, WHOLE, MIDDLE, around, inside, outside, unturned, same}
+})()
+
 const picture_js = (() => {
+const {around, inside, unturned, WHOLE} = box_js
 const SIMPLE = [0xC0, 0xC1, 0xC9], LAYERED = [0xC2, 0xCA]
 const FRAMES = [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF]
 function jpeg(bytes) {     // null, or its size, its kind, where its pixels begin, and whether it is whole
@@ -224,24 +294,63 @@ async function smaller(bytes, facts, bitmap, limits) {  // what is large, whole,
   if (!shrinkable(bytes, facts, kind, bitmap, limits)) return bytes
   return await shrunk(bitmap, limits.side) || bytes
 }
-return {jpeg, plain, decode, paint, shrinkable, halvings, smaller}
+
+const kinds = new WeakMap()                // by file: reading a large one twice takes its time
+async function kindOf(file) {
+  if (!kinds.has(file)) {
+    const bytes = new Uint8Array(await file.arrayBuffer()), facts = jpeg(bytes)
+    kinds.set(file, facts ? facts.whole && facts.kind : plain(bytes))
+  }
+  return kinds.get(file)
+}
+function turnedTo(context, turn, {width, height}) {        // clockwise, about the corner that will be the first
+  const [x, y] = [[0, 0], [height, 0], [width, height], [0, width]][turn]
+  context.translate(x, y)
+  context.rotate(turn * Math.PI / 2)
+}
+function repaint(canvas, picture, turn, from = WHOLE, scale = 1) {    // a part of a picture, turned
+  const [left, top, right, bottom] = from.map((at, i) => Math.round(at * (i % 2 ? picture.height : picture.width)))
+  const width = right - left, height = bottom - top, size = [width, height].map(side => Math.max(1, Math.round(side * scale)))
+  Object.assign(canvas, turn % 2 ? {width: size[1], height: size[0]} : {width: size[0], height: size[1]})
+  const context = canvas.getContext('2d')
+  context.imageSmoothingQuality = 'high'
+  turnedTo(context, turn, {width: size[0], height: size[1]})
+  context.drawImage(picture, left, top, width, height, 0, 0, ...size)
+}
+
+async function cut(file, box, turn, {part, pixels}) {   // null: only the server can
+  const kind = await kindOf(file).catch(() => ''), picture = kind ? await decode(file) : null
+  if (!picture) return null
+  const {width, height} = picture, turned = turn % 2 ? {width: height, height: width} : {width, height}
+  const canvas = document.createElement('canvas'), place = around(box, turned)
+  const longer = Math.max((box[2] - box[0]) * turned.width, (box[3] - box[1]) * turned.height)
+  const fits = width * height <= pixels[kind] && honest()
+  if (fits) repaint(canvas, picture, turn, unturned(place, turn), 2 ** -halvings({width: longer, height: longer}, part))
+  picture.close()
+  if (!fits || !(kind.endsWith('JPEG') || opaque(canvas))) return null
+  const blob = await new Promise(done => canvas.toBlob(done, 'image/jpeg', .95))
+  return blob && {bytes: await blob.arrayBuffer(), box: inside(box, place), place}
+}
+return {jpeg, plain, decode, paint, shrinkable, halvings, smaller, repaint, cut}
 })()
 
 const talk_js = (() => {
 const {jpeg} = picture_js
-const NOTHING = {seq: 0, phase: 'empty', note: null, answer: null, pictured: false,
-  heard: false, slow: false, sent: false, broken: false}
+const {outside, same, WHOLE} = box_js
+const ASKED = {phase: 'looking', note: null, heard: false, slow: false, sent: false, broken: false, evidence: null}
+const NOTHING = {...ASKED, phase: 'empty', seq: 0, file: null, about: 'all', answer: null, pictured: false,
+  turn: 0, birds: [], chosen: 0, frame: null, found: null, before: null}
 class Conversation {                // about one photo after the other
   constructor(line, limits, pictures, changed) {
     Object.assign(this, {line, limits, pictures, changed, photo: {...NOTHING}})
   }
   async take(files) {
-    const [file] = files, {limits, pictures} = this, photo = this.begin(files.length)
-    this.tell(photo, {kind: 'hello'})
+    const [file] = files, {limits, pictures} = this
+    const note = files.length > 1 ? {key: 'several', values: {n: files.length}} : null
+    const photo = this.begin({...NOTHING, file, note})
     if (file.size > limits.max_bytes) return this.tell(photo, {kind: 'too_large', bytes: file.size})
-    const bytes = await file.arrayBuffer().catch(() => null)
-    if (photo !== this.photo) return
-    if (!bytes) return this.settle(photo, {verdict: 'gone'})
+    const bytes = await this.read(photo)
+    if (!bytes) return
     const facts = jpeg(new Uint8Array(bytes))
     const huge = facts && facts.width * facts.height > limits.pixels[facts.kind]
     const bitmap = huge ? null : await pictures.decode(file)
@@ -250,15 +359,22 @@ class Conversation {                // about one photo after the other
     bitmap?.close()
     if (photo === this.photo) this.tell(photo, {kind: 'photo', preview: !bitmap && !huge}, [data])
   }
+
+  async read(photo) {
+    const bytes = await photo.file.arrayBuffer().catch(() => null)
+    if (photo !== this.photo) return null
+    if (!bytes) this.settle(photo, {verdict: 'gone'})
+    return bytes
+  }
   see(photo, bitmap) { this.pictures.show(bitmap); photo.pictured = true }
   notify(key, values) { this.photo.note = {key, values}; this.changed() }
   forget() { this.photo = {...NOTHING} }   // whatever is under way is about nothing any more
 
-  begin(files) {
-    const photo = this.photo = {...NOTHING, seq: ++this.line.number, phase: 'looking'}
+  begin(given) {
+    const photo = this.photo = {...given, seq: ++this.line.number, phase: 'looking'}
     this.line.lost = false
-    if (files > 1) photo.note = {key: 'several', values: {n: files}}
     this.later(photo, 4, () => { photo.slow = true })
+    this.tell(photo, {kind: 'hello'})
     this.listen_for(photo)
     this.changed()
     return photo
@@ -269,7 +385,7 @@ class Conversation {                // about one photo after the other
   }
   listen_for(photo) { this.later(photo, this.line.seconds, () => { this.line.lost = !photo.heard }) }
   tell(photo, message, buffers = []) {
-    if (message.kind === 'photo') photo.sent = true
+    if (buffers.length) photo.sent = true
     for (const {byteLength} of buffers) this.later(photo, 30 + byteLength / 50e3, () => { this.line.lost = true })
     this.line.send(message, photo.seq, buffers)
   }
@@ -291,6 +407,7 @@ class Conversation {                // about one photo after the other
     photo.heard = true
     this.line.lost = false
     if (message.kind === 'here') return photo.broken ? this.settle(photo, {verdict: 'cut'}) : this.changed()
+    if (message.kind === 'evidence') return this.lighten(photo, message, buffers[0])
     const bitmap = buffers.length ? await this.pictures.decode(new Blob(buffers)) : null
     if (photo !== this.photo) return
     if (bitmap) { this.see(photo, bitmap); bitmap.close() }
@@ -298,9 +415,86 @@ class Conversation {                // about one photo after the other
   }
   settle(photo, answer) {
     const answered = answer.sentences && answer.verdict !== 'unreadable'
-    Object.assign(photo, {answer, phase: answered ? 'answered' : 'refused'})
-    if (!answered) photo.pictured = false
+    if (!answered && photo.before) return this.rest({note: {said: answer.sentences, key: answer.verdict}})
+    if (answered) this.learn(photo, answer)
+    else Object.assign(photo, {answer, pictured: false})
+    Object.assign(photo, {phase: answered ? 'answered' : 'refused', before: null})
     this.changed()
+  }
+
+  learn(photo, answer) {
+    const {about, chosen, asked} = photo, birds = [...photo.birds]
+    if (about === 'frame') birds[chosen] = {box: asked, answer}
+    else birds.splice(0, birds.length, ...(answer.birds ?? []).map((bird, i) => ({box: bird.box, answer: i ? bird : answer})))
+    Object.assign(photo, {answer, birds})
+    if (about === 'all') Object.assign(photo, {chosen: 0, frame: birds[0]?.box ?? null})
+    photo.found ??= {answer, birds, turn: photo.turn}
+  }
+
+  move(frame) { Object.assign(this.photo, {frame, evidence: null}) }
+  get moved() {                            // and not looked at since
+    const {frame, birds, chosen} = this.photo
+    return Boolean(frame) && !same(frame, birds[chosen]?.box)
+  }
+  again(given) {
+    const {photo} = this
+    return this.begin({...photo, ...ASKED, before: photo.before ?? photo, ...given})
+  }
+  look() {
+    if (this.moved) this.ask(this.again({about: 'frame', asked: this.photo.frame}), {kind: 'part'}, this.photo.frame)
+  }
+  async turn() {
+    const photo = this.again({about: 'all', turn: (this.photo.turn + 1) % 4, birds: [], frame: null})
+    this.pictures.turn(photo.turn)
+    const {limits, pictures} = this, bytes = await this.read(photo)
+    if (!bytes) return
+    const bitmap = bytes.byteLength > limits.as_is ? await pictures.decode(photo.file) : null
+    const data = await pictures.smaller(bytes, jpeg(new Uint8Array(bytes)), bitmap, limits)
+    bitmap?.close()
+    if (photo === this.photo) this.tell(photo, {kind: 'part', turn: photo.turn}, [data])
+  }
+
+  async ask(photo, message, box) {
+    const part = box && await this.pictures.cut(photo.file, box, photo.turn, this.limits)
+    if (photo !== this.photo) return
+    photo.place = part ? part.place : WHOLE
+    if (part) return this.tell(photo, {...message, box: part.box}, [part.bytes])
+    const bytes = await this.read(photo)
+    if (bytes) this.tell(photo, {...message, box, turn: photo.turn}, [bytes])
+  }
+  why() {                                  // or no more of it
+    const {evidence, answer, birds, chosen} = this.photo, [bird] = answer?.candidates ?? []
+    if (evidence) return this.rest({evidence: null})
+    if (bird) this.ask(this.again({about: 'why'}), {kind: 'why', species: bird.scientific}, birds[chosen]?.box ?? null)
+  }
+  lighten(photo, {width, height, box, where}, data) {
+    const values = new Uint8Array(data.buffer ?? data, data.byteOffset ?? 0, data.byteLength)
+    const evidence = {width, height, values, where, box: outside(box, photo.place)}
+    Object.assign(photo, {evidence, phase: 'answered', before: null})
+    this.changed()
+  }
+
+  rest(given) {
+    const {turn} = this.photo
+    this.line.lost = false
+    this.photo = {...this.photo.before ?? this.photo, evidence: null, note: null, ...given}
+    if (turn !== this.photo.turn) this.pictures.turn(this.photo.turn)
+    this.changed()
+  }
+  aim(frame) { this.move(frame); this.changed() }
+  choose(chosen) {
+    const {box: frame, answer} = this.photo.birds[chosen]
+    this.rest({chosen, frame, answer})
+  }
+  get undoable() {
+    const {found, turn, birds, phase} = this.photo
+    return Boolean(found) && (this.moved || turn !== found.turn || birds !== found.birds || phase === 'looking')
+  }
+  undo() {
+    if (!this.undoable) return
+    const {found, chosen: last} = this.photo, chosen = found.birds[last] ? last : 0
+    const {box: frame = null, answer = found.answer} = found.birds[chosen] ?? {}
+    this.rest({...found, chosen, frame, answer})
   }
 }
 
@@ -314,9 +508,126 @@ function fallen(data, otherwise) {  // the files in it; or why there are none
 return {Conversation, fallen}
 })()
 
+const stage_js = (() => {
+const {builder, give} = kit_js
+const {grip, keyed, moved, pinched, pulled} = box_js
+const {make, press} = builder('bc-')
+const several = ({touches}) => touches.length > 1
+class Stage {                       // what is on a photo; `act` is told what is done to it
+  constructor(el, act) {
+    const layer = give(make('div', 'frames', el), {role: 'group'})
+    Object.assign(this, {layer, act, box: null, chosen: 0, fingers: new Map(), start: null})
+    const on = (name, does) => layer.addEventListener(name, event => does.call(this, event), {passive: false})
+    on('pointerdown', this.down)
+    on('pointermove', this.drag)
+    for (const name of ['pointerup', 'pointercancel']) on(name, this.up)
+    for (const name of ['touchstart', 'touchmove']) on(name, event => { if (several(event)) event.preventDefault() })
+    on('keydown', this.key)
+  }
+  show(boxes, chosen, names) {
+    const {layer} = this, frames = layer.children
+    while (frames.length > boxes.length) layer.lastChild.remove()
+    while (frames.length < boxes.length) this.add(frames.length)
+    for (const [i, box] of boxes.entries()) {
+      place(frames[i], box)
+      give(frames[i], {'aria-label': names[i], 'aria-pressed': i === chosen})
+    }
+    Object.assign(this, {chosen, box: boxes[chosen] ?? null})
+  }
+  add(index) {                             // what the keyboard presses has no place on the screen
+    press('frame', '', this.layer, ({detail}) => this.act.press(index, detail === 0))
+  }
+
+  point({clientX, clientY}) {
+    const {left, top, width, height} = this.layer.getBoundingClientRect()
+    return [(clientX - left) / width, (clientY - top) / height]
+  }
+  hold(event) {
+    const {width, height} = this.layer.getBoundingClientRect(), reach = event.pointerType === 'mouse' ? 10 : 22
+    return grip(this.point(event), this.box, [reach / width, reach / height])
+  }
+  down(event) {
+    if (event.button || !this.box || this.fingers.size > 1) return
+    const frame = this.layer.children[this.chosen], {fingers} = this
+    fingers.set(event.pointerId, this.point(event))
+    const held = frame.contains(event.target) && this.hold(event)
+    if (held) {
+      frame.setPointerCapture(event.pointerId)
+      frame.focus({preventScroll: true})
+    }
+    if (held || fingers.size > 1) this.start = {box: this.box, held, points: [...fingers.values()]}
+  }
+  drag(event) {
+    const {fingers, start} = this
+    if (!fingers.has(event.pointerId)) return this.hover(event)
+    fingers.set(event.pointerId, this.point(event))
+    if (start) this.put(this.after(start, [...fingers.values()]))
+  }
+
+  after({box, held, points}, now) {
+    const {width, height} = this.layer.getBoundingClientRect()
+    if (points.length > 1) return pinched(box, points, now, width / height)
+    const dx = now[0][0] - points[0][0], dy = now[0][1] - points[0][1]
+    return held.some(edge => edge) ? pulled(box, held, dx, dy) : moved(box, dx, dy)
+  }
+  put(box) {
+    this.box = box
+    place(this.layer.children[this.chosen], box)
+    this.act.move(box)
+  }
+  up({pointerId}) {
+    if (!this.fingers.delete(pointerId) || !this.start) return
+    this.start = null                      // the finger that is left holds nothing
+    this.act.done()
+  }
+  hover(event) {
+    if (event.pointerType !== 'mouse' || !this.box) return
+    const [x, y] = this.hold(event) ?? [0, 0], way = x && y ? (x === y ? 'nwse' : 'nesw') : x ? 'ew' : 'ns'
+    this.layer.children[this.chosen].style.cursor = x || y ? way + '-resize' : 'move'
+  }
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return
+    const own = this.box && event.target === this.layer.children[this.chosen]
+    const box = own && keyed(this.box, event.key, event.shiftKey)
+    if (!box) return
+    event.preventDefault()                 // arrows would scroll the page
+    this.put(box)
+    this.act.done()
+  }
+}
+
+function place(frame, [left, top, right, bottom]) {
+  const sides = {left, top, width: right - left, height: bottom - top}
+  for (const [side, share] of Object.entries(sides)) frame.style.setProperty('--' + side, 100 * share + '%')
+  frame.style.zIndex = Math.round(100 * (1 - sides.width * sides.height))
+}
+
+function shade(value) {                    // red, green, blue and how much of it, for 0 to 1
+  const dark = [6, 12, 20, 190], warm = [255, 170, 40, 60]
+  return dark.map((from, i) => from + (warm[i] - from) * (i < 3 ? Math.min(1, 3 * value) : value))
+}
+function lighten(layer, evidence) {
+  layer.hidden = !evidence
+  if (!evidence) return
+  const {width, height, values, box} = evidence, canvas = layer.firstChild
+  const small = Object.assign(document.createElement('canvas'), {width, height})
+  const context = small.getContext('2d'), pixels = context.createImageData(width, height)
+  for (const [i, value] of values.entries()) pixels.data.set(shade(value / 255), 4 * i)
+  context.putImageData(pixels, 0, 0)
+  Object.assign(canvas, {width: 16 * width, height: 16 * height})
+  const large = canvas.getContext('2d')
+  large.imageSmoothingQuality = 'high'
+  large.drawImage(small, 0, 0, canvas.width, canvas.height)
+  place(canvas, box)
+}
+return {Stage, lighten}
+})()
+
 const {builder, give, inVoila, Line, sound} = kit_js
-const {decode, paint, smaller} = picture_js
+const {cut, decode, paint, repaint, smaller} = picture_js
 const {Conversation, fallen} = talk_js
+const {lighten, Stage} = stage_js
+const {MIDDLE} = box_js
 const {make, write, press} = builder('bc-')
 class Speech {
   constructor(words, language) { Object.assign(this, {words, language, labels: []}) }
@@ -333,7 +644,7 @@ class Speech {
   speak() { for (const update of this.labels) update() }
 }
 
-function frame(el, speech, {birds, limits}, change) {
+function layout(el, speech, {birds, limits}, change, act) {
   const root = make('main', 'page', el), head = make('header', 'head', root)
   root.classList.add('birdclf')
   speech.label('h1', 'title', head).classList.add('bc-fit')
@@ -342,7 +653,7 @@ function frame(el, speech, {birds, limits}, change) {
   const box = make('div', 'box', root)
   const notice = give(make('p', 'notice', root), {role: 'status'})
   const alarm = give(make('p', 'alarm', root), {role: 'alert'})
-  const shown = result(make('div', 'result', root), speech)
+  const shown = result(make('div', 'result', root), speech, act)
   foot(make('footer', 'foot', root), speech, birds, limits)
   return {root, box, notice, alarm, ...shown}
 }
@@ -356,13 +667,35 @@ function switches(group, speech, change) {
   }
 }
 
-function result(el, speech) {
-  const figure = make('figure', 'figure', el), canvas = give(make('canvas', 'photo', figure), {role: 'img'})
+function result(el, speech, act) {
+  const figure = make('figure', 'figure', el), box = make('div', 'stage', figure)
+  const canvas = give(make('canvas', 'photo', box), {role: 'img'})
   speech.name(canvas, 'photo')
+  const light = give(make('div', 'light', box), {'aria-hidden': true}), stage = new Stage(box, act)
+  make('canvas', '', light)
+  speech.name(stage.layer, 'tools')
+  figure.onkeydown = ({key}) => { if (key === 'Escape') act.undo() }
+  const tools = toolbar(make('figcaption', 'below', figure), speech, act)
   const answer = make('div', 'answer', el), heading = make('div', 'heading', answer)
   const sentence = give(make('p', 'sentence', answer), {role: 'status'})
   const hint = give(make('p', 'hint', answer), {'aria-hidden': true})      // the sentence ends with it
-  return {figure, canvas, heading, sentence, hint, chart: make('div', 'chart', answer)}
+  const chart = make('div', 'chart', answer)
+  return {figure, canvas, light, stage, tools, heading, sentence, hint, chart}
+}
+
+function toolbar(el, speech, act) {
+  const row = give(make('div', 'tools', el), {role: 'group'}), touch = matchMedia('(pointer: coarse)').matches
+  speech.name(row, 'tools')
+  const tools = {el}
+  for (const key of ['look', 'aim', 'turn', 'why', 'undo']) {
+    tools[key] = speech.label('button', key, row)
+    Object.assign(tools[key], {type: 'button', onclick: act[key]})
+    tools[key].classList.add('bc-tool')
+  }
+  tools.help = speech.label('p', touch ? 'pinch' : 'drag', el)
+  tools.count = make('p', 'count', el)
+  tools.because = give(make('p', 'because', el), {role: 'status'})
+  return tools
 }
 
 function foot(el, speech, birds, {max_bytes, pixels}) {
@@ -411,27 +744,54 @@ function catching(root, talk, signal) {
   on('paste', event => receive(event.clipboardData, 'nothing'))
 }
 
-function show(parts, speech, photo, lost, again) {
-  const {root, figure, notice, heading: head, chart, hint} = parts, {language} = speech
+function show(parts, speech, talk, again) {
+  const {root, figure, notice, heading: head, chart, hint} = parts, {language} = speech, {photo} = talk
   root.lang = language
   if (inVoila()) Object.assign(document, {title: 'birdclf: ' + speech.say('title')}).documentElement.lang = language
   speech.speak()
   root.dataset.phase = photo.phase
   figure.hidden = !photo.pictured
-  notice.textContent = photo.note ? speech.say(photo.note.key, photo.note.values) : ''
-  warn(parts.alarm, speech, lost, again)
-  const said = sentence(photo, speech, lost), list = bars(photo, speech)
+  notice.textContent = photo.note ? photo.note.said?.[language] ?? speech.say(photo.note.key, photo.note.values) : ''
+  warn(parts.alarm, speech, talk.line.lost, again)
+  const said = sentence(photo, speech, talk.line.lost), list = bars(photo, speech)
   if (said !== parts.sentence.textContent) parts.sentence.textContent = said    // or it is read aloud twice
-  parts.sentence.classList.toggle('bc-aside', list.length > 0)   // the same names as a picture of them
+  const aside = list.length > 0 && !(photo.phase === 'looking' && photo.slow)
+  parts.sentence.classList.toggle('bc-aside', aside)             // the same names as a picture of them
   hint.textContent = list.length ? photo.answer.hints?.[language] ?? '' : ''
   head.replaceChildren(...heading(photo, speech))
   chart.replaceChildren(...list)
+  frames(parts, speech, talk)
   for (const name of root.querySelectorAll('.bc-fit')) fit(name)
 }
 function warn(alarm, speech, lost, again) {
   const reload = () => inVoila() ? location.reload() : again(speech.language)
   const button = press('reload', speech.say('reload'), null, reload)
   sound(alarm, lost ? speech.say(inVoila() ? 'silent' : 'asleep') : '', button)
+}
+
+function frames({stage, light, tools}, speech, talk) {
+  const {birds, chosen, frame, found, evidence, phase, answer} = talk.photo, boxes = birds.map(({box}) => box)
+  if (frame) boxes[chosen] = frame
+  stage.show(boxes, chosen, boxes.map((_, i) => frameName(birds, i, speech)))
+  lighten(light, evidence)
+  tools.el.hidden = !found
+  tools.look.hidden = tools.help.hidden = !frame
+  tools.look.disabled = !talk.moved
+  tools.aim.hidden = Boolean(frame) || phase === 'looking'
+  tools.why.hidden = !answer?.candidates?.length || answer.verdict === 'not_bird'
+  give(tools.why, {'aria-pressed': Boolean(evidence)})
+  tools.undo.disabled = !talk.undoable
+  tools.count.textContent = birds.length > 1 ? speech.say('birds', {n: birds.length}) : ''
+  const told = evidence && {name: answer.candidates[0][speech.field], where: evidence.where[speech.language]}
+  const because = told ? speech.say('because', told) : ''
+  if (because !== tools.because.textContent) tools.because.textContent = because
+}
+function frameName(birds, i, speech) {
+  const {answer} = birds[i] ?? {}
+  if (!answer) return speech.say('yours')
+  const {verdict, species, candidates} = answer, names = candidates.slice(0, 3).map(bird => bird[speech.field])
+  const name = {sure: species?.[speech.field], one_of: names.join(' / ')}[verdict] ?? speech.say(verdict)
+  return speech.say('bird', {n: i + 1, all: birds.length, name})
 }
 
 function sentence({phase, heard, slow, answer}, speech, lost) {
@@ -457,15 +817,15 @@ function others(species, speech) {                  // its names in the other la
 }
 
 const MOST = 8                                      // bars, which is as many as a telephone shows at once
-function bars({phase, answer}, speech) {
-  if (phase !== 'answered' || answer.verdict === 'not_bird' || !answer.candidates.length) return []
+function bars({answer}, speech) {
+  if (!answer?.candidates?.length || answer.verdict === 'not_bird') return []
   const {verdict, species, candidates} = answer, list = make('ol', 'bars'), rest = candidates.length - MOST
   for (const bird of candidates.slice(0, MOST)) {
     const known = verdict === 'sure' && bird.scientific === species.scientific
     list.append(bar(bird, speech, !known))
   }
   const title = write('h3', 'compare', speech.say(verdict === 'other_bird' ? 'resembles' : 'compare'))
-  return [title, list, ...rest > 0 ? [write('p', 'more', speech.say('more', {n: rest}))] : []]
+  return [title, list, ...rest > 0 ? [write('p', 'more', speech.say('more', {n: rest}))] : [], ...tips(answer, speech)]
 }
 function bar(bird, speech, named) {
   const item = make('li', 'bar'), track = make('span', 'track')
@@ -473,7 +833,24 @@ function bar(bird, speech, named) {
   if (named) item.append(others(bird, speech), ' ')
   item.append(track)
   make('span', 'part', track).style.width = 100 * bird.probability + '%'
+  if (bird.pages) item.append(pages(bird, speech))
   return item
+}
+
+function pages(bird, speech) {
+  const line = write('p', 'read', speech.say('read') + ' '), {language} = speech
+  for (const [whose, address] of Object.entries(bird.pages)) {
+    const link = Object.assign(write('a', 'link', whose, line), {href: address[language], target: '_blank'})
+    give(link, {rel: 'noopener noreferrer', 'aria-label': `${whose}: ${bird[speech.field]}`})
+  }
+  return line
+}
+function tips({verdict, tips: known}, speech) {
+  const told = verdict === 'one_of' ? known?.[speech.language] ?? [] : []
+  if (!told.length) return []
+  const list = make('ul', 'tips')
+  for (const tip of told) write('li', 'tip', tip, list)
+  return [write('h3', 'compare', speech.say('tell')), list]
 }
 
 function fit(name) {                                // tells the style how many times its height the widest word is
@@ -484,19 +861,29 @@ function fit(name) {                                // tells the style how many 
   name.style.setProperty('--widest', Math.max(...words.map(word => ruler.measureText(word).width)) / 100)
 }
 
-function preview(canvas, bitmap) {
-  const {width, height} = bitmap
-  paint(canvas, bitmap, Math.min(1, 1280 / Math.max(width, height)))
-  canvas.style.setProperty('--shape', width / height)
-  canvas.style.setProperty('--wide', width + 'px')
+class Preview {
+  constructor(canvas) { Object.assign(this, {canvas, kept: document.createElement('canvas')}) }
+  show(bitmap, turn) {
+    const {width, height} = bitmap
+    paint(this.kept, bitmap, Math.min(1, 1280 / Math.max(width, height)))
+    this.size = [width, height]
+    this.turn(turn)
+  }
+  turn(turn) {
+    const {canvas, kept} = this, [width, height] = turn % 2 ? [...this.size].reverse() : this.size
+    repaint(canvas, kept, turn)
+    canvas.parentNode.style.setProperty('--shape', width / height)
+    canvas.parentNode.style.setProperty('--wide', width + 'px')
+  }
 }
 
 function open(model, el, language, again) {
   const speech = new Speech(model.get('words'), language), stop = new AbortController(), {signal} = stop
   const given = {birds: model.get('birds'), limits: model.get('limits')}
-  const draw = () => show(parts, speech, talk.photo, line.lost, again)
-  const parts = frame(el, speech, given, draw), line = new Line(model, draw)
-  const pictures = {decode, smaller, show: bitmap => preview(parts.canvas, bitmap)}
+  const draw = () => show(parts, speech, talk, again)
+  const parts = layout(el, speech, given, draw, acts(() => talk, draw)), line = new Line(model, draw)
+  const preview = new Preview(parts.canvas)
+  const pictures = {cut, decode, smaller, show: bitmap => preview.show(bitmap, talk.photo.turn), turn: turn => preview.turn(turn)}
   const talk = new Conversation(line, given.limits, pictures, draw)
   buttons(parts.box, speech, model.get('icon'), files => talk.take(files))
   catching(parts.root, talk, signal)
@@ -507,6 +894,17 @@ function open(model, el, language, again) {
   connection?.connect(follow)
   return () => { stop.abort(); talk.forget(); connection?.disconnect(follow) }
 }
+function acts(talk, draw) {                // what hands and tools do
+  const act = {move: box => talk().move(box), done: draw, aim: () => talk().aim(MIDDLE)}
+  for (const name of ['look', 'turn', 'why', 'undo']) act[name] = () => talk()[name]()
+  act.press = (index, byKey) => {
+    const {chosen} = talk().photo
+    if (index !== chosen) talk().choose(index)
+    else if (byKey) act.look()
+  }
+  return act
+}
+
 function render({model, el}) {
   let close = () => {}
   const again = language => { close(); el.replaceChildren(); close = open(model, el, language, again) }

@@ -41,7 +41,8 @@ export function keyed(box, key, shift) {               // null: not one of its k
   return shift ? pulled(box, [1, 1], ...ARROWS[key]) : moved(box, ...ARROWS[key])
 }
 
-export const WHOLE = [0, 0, 1, 1], MIDDLE = [.25, .25, .75, .75]
+export const WHOLE = [0, 0, 1, 1]
+export const MIDDLE = [.25, .25, .75, .75]
 export function around([left, top, right, bottom], {width, height}) {
   const side = Math.max((right - left) * width, (bottom - top) * height)
   const from = (middle, length) => Math.max(0, Math.floor(middle * length - side)) / length
