@@ -69,6 +69,7 @@ WORDS |= dict(
     bird=('Bird {n} of {all}: {name}', 'Vogel {n} von {all}: {name}'),
     yours=('Your frame', 'Dein Rahmen'),
     tools=('The frame', 'Der Rahmen'),
+    frames=('Frames on the photo', 'Rahmen auf dem Foto'),
     birds=('{n} birds. Each frame has its own answer.', '{n} Vögel. Jeder Rahmen hat seine eigene Antwort.'),
     drag=('Drag the frame, or its edges. Arrow keys move it, with Shift they size it.',
           'Zieh am Rahmen oder an seinen Rändern. Pfeiltasten bewegen ihn, mit Umschalt ändern sie die Größe.'),

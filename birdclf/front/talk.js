@@ -222,14 +222,6 @@ async function smaller(bytes, facts, bitmap, limits) {  // what is large, whole,
   return await shrunk(bitmap, limits.side) || bytes
 }
 
-const kinds = new WeakMap()                // by file: reading a large one twice takes its time
-async function kindOf(file) {
-  if (!kinds.has(file)) {
-    const bytes = new Uint8Array(await file.arrayBuffer()), facts = jpeg(bytes)
-    kinds.set(file, facts ? facts.whole && facts.kind : plain(bytes))
-  }
-  return kinds.get(file)
-}
 function turnedTo(context, turn, {width, height}) {        // clockwise, about the corner that will be the first
   const [x, y] = [[0, 0], [height, 0], [width, height], [0, width]][turn]
   context.translate(x, y)
@@ -237,28 +229,47 @@ function turnedTo(context, turn, {width, height}) {        // clockwise, about t
 }
 function repaint(canvas, picture, turn, from = WHOLE, scale = 1) {    // a part of a picture, turned
   const [left, top, right, bottom] = from.map((at, i) => Math.round(at * (i % 2 ? picture.height : picture.width)))
-  const width = right - left, height = bottom - top, size = [width, height].map(side => Math.max(1, Math.round(side * scale)))
-  Object.assign(canvas, turn % 2 ? {width: size[1], height: size[0]} : {width: size[0], height: size[1]})
+  const size = [right - left, bottom - top], [width, height] = size.map(side => Math.max(1, Math.round(side * scale)))
+  Object.assign(canvas, turn % 2 ? {width: height, height: width} : {width, height})
   const context = canvas.getContext('2d')
   context.imageSmoothingQuality = 'high'
-  turnedTo(context, turn, {width: size[0], height: size[1]})
-  context.drawImage(picture, left, top, width, height, 0, 0, ...size)
+  turnedTo(context, turn, {width, height})
+  context.drawImage(picture, left, top, ...size, 0, 0, width, height)
+}
+
+const KEPT = 20e6                          // pixels: 80 MB
+let last = {}                              // the photo that was opened last
+function leave() {
+  last.opened?.then(({picture}) => picture?.close())
+  last = {}
+}
+async function unpacked(file) {
+  const bytes = await file.arrayBuffer().then(data => new Uint8Array(data), () => null)
+  const facts = bytes && jpeg(bytes), kind = facts ? facts.whole && facts.kind : bytes && plain(bytes)
+  return {kind, picture: kind ? await decode(file) : null}
+}
+function ready(file) {              // its kind and its pixels, if the server would see the same
+  if (last.file !== file) {
+    leave()
+    last = {file, opened: unpacked(file)}
+  }
+  return last.opened
 }
 
 async function cut(file, box, turn, {part, pixels}) {   // null: only the server can
-  const kind = await kindOf(file).catch(() => ''), picture = kind ? await decode(file) : null
+  const {kind, picture} = await ready(file)
   if (!picture) return null
   const {width, height} = picture, turned = turn % 2 ? {width: height, height: width} : {width, height}
   const canvas = document.createElement('canvas'), place = around(box, turned)
   const longer = Math.max((box[2] - box[0]) * turned.width, (box[3] - box[1]) * turned.height)
   const fits = width * height <= pixels[kind] && honest()
   if (fits) repaint(canvas, picture, turn, unturned(place, turn), 2 ** -halvings({width: longer, height: longer}, part))
-  picture.close()
+  if (width * height > KEPT) leave()
   if (!fits || !(kind.endsWith('JPEG') || opaque(canvas))) return null
-  const blob = await new Promise(done => canvas.toBlob(done, 'image/jpeg', .95))
+  const blob = await new Promise(done => canvas.toBlob(done, 'image/jpeg', .9))
   return blob && {bytes: await blob.arrayBuffer(), box: inside(box, place), place}
 }
-return {jpeg, plain, decode, paint, shrinkable, halvings, smaller, repaint, cut}
+return {jpeg, plain, decode, paint, shrinkable, halvings, smaller, repaint, leave, ready, cut}
 })()
 
 const {jpeg} = picture_js
@@ -274,6 +285,7 @@ export class Conversation {                // about one photo after the other
     const [file] = files, {limits, pictures} = this
     const note = files.length > 1 ? {key: 'several', values: {n: files.length}} : null
     const photo = this.begin({...NOTHING, file, note})
+    pictures.leave()
     if (file.size > limits.max_bytes) return this.tell(photo, {kind: 'too_large', bytes: file.size})
     const bytes = await this.read(photo)
     if (!bytes) return
@@ -357,7 +369,10 @@ export class Conversation {                // about one photo after the other
     photo.found ??= {answer, birds, turn: photo.turn}
   }
 
-  move(frame) { Object.assign(this.photo, {frame, evidence: null}) }
+  move(frame) {
+    this.pictures.ready(this.photo.file)
+    Object.assign(this.photo, {frame, evidence: null})
+  }
   get moved() {                            // and not looked at since
     const {frame, birds, chosen} = this.photo
     return Boolean(frame) && !same(frame, birds[chosen]?.box)

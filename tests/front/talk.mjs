@@ -5,14 +5,17 @@ import {Conversation, Line, fake, fallen} from './fakes.mjs'
 
 const LIMITS = {max_bytes: 1000, as_is: 100, side: 1024, pixels: {JPEG: 1e6}}
 const answer = (seq, sentence) => ({kind: 'answer', seq, verdict: 'not_bird', sentences: {en: sentence}})
-let model, talk, changes, bitmap
+let model, talk, changes, bitmap, part, turns
 
 beforeEach(() => {
   model = fake.model()
   changes = 0
   bitmap = {width: 1, height: 1, close() {}}
   const line = new Line(model, () => { changes += 1 })
-  const pictures = {decode: async () => bitmap, smaller: async bytes => bytes, show() {}}
+  part = {bytes: new ArrayBuffer(9), box: [.25, .25, .75, .75], place: [0, 0, .4, .4]}
+  turns = []
+  const pictures = {decode: async () => bitmap, smaller: async bytes => bytes, show() {}, cut: async () => part, leave() {}, ready() {},
+    turn: turn => turns.push(turn)}
   talk = new Conversation(line, LIMITS, pictures, () => { changes += 1 })
 })
 
@@ -145,6 +148,137 @@ test('after leaving, nothing is heard', async () => {
   const before = changes
   await talk.hear(answer(1, 'too late'), [])
   assert.deepEqual([talk.photo.phase, changes], ['empty', before])
+})
+
+// --- a second look
+
+const BOX = [.1, .1, .3, .3], OTHER = [.6, .6, .9, .9], MOVED = [.1, .1, .35, .3]
+const found = seq => ({...answer(seq, 'a robin'), birds: [{box: BOX}, {box: OTHER, sentences: {en: 'a wren'}, candidates: [{scientific: 'T. t.'}]}],
+  candidates: [{scientific: 'E. r.'}]})
+const last = () => { const {kind, box, turn, species, buffers} = model.sent.at(-1); return {kind, box, turn, species, size: buffers[0]?.byteLength} }
+const settled = () => new Promise(done => setTimeout(done))
+async function shown() {
+  await talk.take([fake.file(1, 2, 3)])
+  await talk.hear(found(1), [])
+}
+async function looked(sentence) {
+  talk.move(MOVED)
+  talk.look()
+  await settled()
+  await talk.hear(answer(talk.photo.seq, sentence), [])
+}
+
+test('each bird has its frame, and touching one shows its answer', async () => {
+  await shown()
+  assert.deepEqual([talk.photo.frame, said(), talk.undoable], [BOX, 'a robin', false])
+  talk.choose(1)
+  assert.deepEqual([talk.photo.frame, said(), talk.undoable, talk.photo.phase], [OTHER, 'a wren', false, 'answered'])
+  talk.choose(0)
+  assert.deepEqual([talk.photo.frame, said()], [BOX, 'a robin'])
+  assert.deepEqual(kinds(), ['hello 1', 'photo 1'])
+})
+
+test('a frame that was moved is looked at when somebody says so, and its answer takes the place of the other', async () => {
+  await shown()
+  talk.look()
+  talk.move(MOVED)
+  assert.deepEqual([kinds(), talk.moved], [['hello 1', 'photo 1'], true])
+  talk.look()
+  await settled()
+  assert.deepEqual(kinds().slice(2), ['hello 2', 'part 2'])
+  assert.deepEqual(last(), {kind: 'part', box: part.box, turn: undefined, species: undefined, size: 9})
+  assert.deepEqual([said(), talk.photo.phase], ['a robin', 'looking'])
+  await talk.hear(answer(2, 'a tit'), [])
+  assert.deepEqual([said(), talk.moved, talk.photo.birds.map(bird => bird.box)], ['a tit', false, [MOVED, OTHER]])
+  talk.choose(1)
+  talk.choose(0)
+  assert.deepEqual([said(), talk.photo.frame], ['a tit', MOVED])
+})
+
+test('what the browser cannot cut goes with its frame and its turn', async () => {
+  part = null
+  await shown()
+  await looked('a tit')
+  assert.deepEqual(last(), {kind: 'part', box: MOVED, turn: 0, species: undefined, size: 3})
+  assert.equal(said(), 'a tit')
+})
+
+test('where nothing was found, a frame may be set', async () => {
+  await talk.take([fake.file(1)])
+  await talk.hear(answer(1, 'no bird'), [])
+  assert.deepEqual([talk.photo.frame, talk.undoable], [null, false])
+  talk.aim(MOVED)
+  talk.look()
+  await settled()
+  await talk.hear(answer(2, 'a tit after all'), [])
+  assert.deepEqual([said(), talk.photo.birds.length], ['a tit after all', 1])
+  talk.undo()
+  assert.deepEqual([said(), talk.photo.birds, talk.photo.frame], ['no bird', [], null])
+})
+
+test('a photo that is turned is asked about as a whole, and its frames go', async () => {
+  await shown()
+  await talk.turn()
+  assert.deepEqual([last().kind, last().turn, last().box, last().size, turns], ['part', 1, undefined, 3, [1]])
+  assert.deepEqual([talk.photo.birds, talk.photo.frame, said()], [[], null, 'a robin'])
+  await talk.hear(found(2), [])
+  assert.deepEqual([talk.photo.frame, talk.photo.turn, talk.undoable], [BOX, 1, true])
+})
+
+test('undo: frame, answer and turn, also while it is looking', async () => {
+  await shown()
+  await talk.turn()
+  await talk.hear(found(2), [])
+  await looked('a tit')
+  talk.undo()
+  const before = () => [talk.photo.frame, said(), talk.photo.turn, talk.photo.birds.length, talk.undoable, talk.photo.phase]
+  assert.deepEqual(before(), [BOX, 'a robin', 0, 2, false, 'answered'])
+  assert.deepEqual(turns, [1, 0])
+  talk.move(MOVED)
+  talk.look()
+  const {seq} = talk.photo
+  talk.undo()
+  await talk.hear(answer(seq, 'too late'), [])
+  assert.deepEqual(before(), [BOX, 'a robin', 0, 2, false, 'answered'])
+})
+
+test('a second look that is refused changes nothing but the line above', async () => {
+  await shown()
+  for (const reply of [{verdict: 'trouble'}, {verdict: 'unreadable', sentences: {en: 'no size'}}]) {
+    talk.move(MOVED)
+    talk.look()
+    await settled()
+    await talk.hear({kind: 'answer', seq: talk.photo.seq, ...reply}, [])
+    assert.deepEqual([talk.photo.phase, said(), talk.photo.pictured, talk.photo.frame], ['answered', 'a robin', true, MOVED])
+    assert.deepEqual(talk.photo.note, {said: reply.sentences, key: reply.verdict})
+  }
+  talk.photo.file.arrayBuffer = () => Promise.reject(new Error('gone'))
+  await talk.turn()
+  assert.deepEqual([talk.photo.note.key, said(), talk.photo.turn, turns], ['gone', 'a robin', 0, [1, 0]])
+})
+
+test('why: about the bird that is shown, over the picture it was asked about, and away again', async () => {
+  await shown()
+  talk.choose(1)
+  talk.why()
+  await settled()
+  assert.deepEqual(last(), {kind: 'why', box: part.box, turn: undefined, species: 'T. t.', size: 9})
+  const evidence = {kind: 'evidence', seq: talk.photo.seq, width: 2, height: 1, box: [0, 0, .5, 1], where: {en: 'left'}}
+  await talk.hear(evidence, [new DataView(Uint8Array.of(9, 0, 255).buffer, 1)])
+  assert.deepEqual([talk.photo.evidence.box, [...talk.photo.evidence.values], said()], [[0, 0, .2, .4], [0, 255], 'a wren'])
+  talk.why()
+  assert.deepEqual([talk.photo.evidence, said()], [null, 'a wren'])
+})
+
+test('a look that nobody answers is never silent either', async t => {
+  t.mock.timers.enable({apis: ['setTimeout']})
+  await shown()
+  talk.move(MOVED)
+  talk.look()
+  t.mock.timers.tick(8000)
+  assert.deepEqual([talk.photo.slow, lost()], [true, true])
+  talk.undo()
+  assert.deepEqual([lost(), said()], [false, 'a robin'])
 })
 
 const item = (file, folder = false) => ({kind: 'file', getAsFile: () => file, webkitGetAsEntry: () => ({isDirectory: folder})})
