@@ -16,10 +16,12 @@ import psutil
 import pytest
 from PIL import Image
 
-from birdclf.app import AS_IS, WORDS, BirdPage, Session, save_template
+from birdclf.app import AS_IS, WORDS, BirdPage, Session, read_more, save_template
 from birdclf.classify import Classifier, percent
 from birdclf.photo import MAX_BYTES, PIXELS, PhotoError, open_photo
+from birdclf.species import load_species
 from birdclf.testing import PATIENCE, paint_bird, paint_scene
+from finder import BLACKBIRD, ROBIN, Finder, garden, talking
 from pictures import DELICATE, PLAIN, SIDEWAYS, file_of, noisy, see_through
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
@@ -671,6 +673,194 @@ def test_bars_are_seen_without_colours(alone, robin, scheme):
     chosen, other = (Image.open(io.BytesIO(alone.locator(f'.bc-language[lang={language}]').screenshot())).convert('L').getpixel((8, 22))
                      for language in ('en', 'de'))
     assert abs(chosen-other) > 60
+
+
+# --- the frame
+
+@pytest.fixture
+def finder(classifier): return Finder(classifier)
+
+
+def shown(page, photo, name='garden.jpg'):
+    page.set_input_files('input:not([capture])', [dict(name=name, mimeType='', buffer=photo)])
+    return done(page)
+
+
+def done(page):
+    page.wait_for_selector('[data-phase=answered]')
+    page.requests.clear()
+    return frames(page)
+
+
+FRAMES = '''() => {
+    const photo = document.querySelector('.bc-photo').getBoundingClientRect()
+    return [...document.querySelectorAll('.bc-frame')].map(frame => {
+        const seen = frame.getBoundingClientRect(), inset = parseFloat(getComputedStyle(frame, '::before').left)
+        const part = (at, from, length) => (at - from) / length
+        return [part(seen.left + inset, photo.left, photo.width), part(seen.top + inset, photo.top, photo.height),
+                part(seen.right - inset, photo.left, photo.width), part(seen.bottom - inset, photo.top, photo.height)]
+    })
+}'''
+
+
+def frames(page):
+    "Where the frames are on the photo"
+    return Places(page.evaluate(FRAMES))
+
+
+class Places(list):
+    "Frames, which are the same where nobody would see a difference"
+    def __eq__(self, other):
+        return len(self) == len(other) and all(abs(x-y) < .006 for one,two in zip(self, other) for x,y in zip(one, two))
+
+
+def heading(page): return page.inner_text('.bc-heading')
+
+
+def spot(page, x, y):
+    "A place on the photo, in pixels of the window"
+    photo = page.evaluate("(() => { const {left, top, width, height} = document.querySelector('.bc-photo').getBoundingClientRect(); return [left, top, width, height] })()")
+    return photo[0]+x*photo[2], photo[1]+y*photo[3]
+
+
+def around(box, size):
+    "What a frame is sent with: a square of twice its longer side, as far as the picture goes, in pixels"
+    side = max((box[2]-box[0])*size[0], (box[3]-box[1])*size[1])
+    middles = [(box[i]+box[i+2])/2*size[i] for i in (0, 1)]
+    return [max(0, middle-side) for middle in middles] + [min(length, middle+side) for middle,length in zip(middles, size)]
+
+
+def test_a_frame_and_a_mouse_and_a_keyboard(browser, finder):
+    "Moved, sized, looked at, turned and undone; what is sent is the part around it, in full resolution"
+    with talking(browser, finder) as page:
+        assert shown(page, garden()) == [ROBIN, BLACKBIRD]
+        assert page.is_disabled('.bc-look') and page.is_disabled('.bc-undo')
+        page.mouse.move(*spot(page, .3, .5))
+        page.mouse.down()
+        page.mouse.move(*spot(page, .4, .6), steps=3)
+        page.mouse.up()
+        page.mouse.move(*spot(page, ROBIN[2]+.1, .6))
+        page.mouse.down()
+        page.mouse.move(*spot(page, ROBIN[2]+.2, .6), steps=3)
+        page.mouse.up()
+        moved = [ROBIN[0]+.1, ROBIN[1]+.1, ROBIN[2]+.2, ROBIN[3]+.1]
+        assert frames(page) == [moved, BLACKBIRD] and len(finder.asked) == 1
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == 'Bird 1 of 2: European Robin'
+        for key in ('ArrowRight', 'ArrowUp', 'Shift+ArrowDown', 'Shift+ArrowLeft', '+', '-'): page.keyboard.press(key)
+        moved = [moved[0]+.01, moved[1]-.01, moved[2], moved[3]]
+        assert frames(page) == [moved, BLACKBIRD]
+        page.keyboard.press('Enter')
+        assert done(page) == [moved, BLACKBIRD] and 'Common Chaffinch' in heading(page)
+        part, box, turn = finder.asked[-1]
+        left, top, right, bottom = around(moved, (1600, 1200))
+        width, height = Image.open(io.BytesIO(part)).size
+        assert abs(width-(right-left)) < 12 and abs(height-(bottom-top)) < 12 and turn == 0
+        assert Places([box]) == [[(1600*moved[0]-left)/width, (1200*moved[1]-top)/height, (1600*moved[2]-left)/width, (1200*moved[3]-top)/height]]
+        page.keyboard.press('Escape')
+        assert frames(page) == [ROBIN, BLACKBIRD] and 'European Robin' in heading(page) and page.is_disabled('.bc-undo')
+        page.click('.bc-turn')
+        done(page)
+        assert finder.asked[-1][1:] == (None, 1) and page.evaluate("(() => { const {width, height} = document.querySelector('.bc-photo'); return width < height })()")
+        page.focus('.bc-frame >> nth=0')
+        page.keyboard.press('ArrowDown')
+        page.click('.bc-look')
+        done(page)
+        assert finder.asked[-1][2] == 0 and page.asked[-1]['kind'] == 'part' # The browser has turned it
+        page.click('.bc-undo')
+        assert frames(page) == [ROBIN, BLACKBIRD] and not page.evaluate("(() => { const {width, height} = document.querySelector('.bc-photo'); return width < height })()")
+
+
+def touch(page, *moves):
+    "Fingers, as the screen reports them: for each moment, where each of them is"
+    session = page.context.new_cdp_session(page)
+    for i,points in enumerate(moves):
+        given = [dict(x=x, y=y, id=n) for n,(x, y) in enumerate(points)]
+        kind = 'touchEnd' if not points else 'touchMove' if i and len(points) == len(moves[i-1]) else 'touchStart'
+        session.send('Input.dispatchTouchEvent', dict(type=kind, touchPoints=given))
+    session.send('Input.dispatchTouchEvent', dict(type='touchEnd', touchPoints=[]))
+    session.detach()
+
+
+def test_a_frame_and_fingers(browser, finder):
+    "On a telephone: one moves it, two size it, and the page neither scrolls nor zooms; beside it, the page scrolls"
+    telephone = dict(viewport=dict(width=390, height=600), has_touch=True, is_mobile=True)
+    still = '[scrollY, visualViewport.scale, document.documentElement.scrollWidth]'
+    with talking(browser, finder, **telephone) as page:
+        assert shown(page, garden()) == [ROBIN, BLACKBIRD]
+        before = page.evaluate(still)
+        at = lambda *points: [spot(page, *point) for point in points]
+        touch(page, *[at((.3, .5+.02*i)) for i in range(6)])
+        moved = [ROBIN[0], ROBIN[1]+.1, ROBIN[2], ROBIN[3]+.1]
+        assert frames(page) == [moved, BLACKBIRD] and page.evaluate(still) == before
+        apart = [at((.31-d, .64), (.31+d, .64)) for d in (.1, .12, .16, .2)]
+        touch(page, at((.21, .64)), *apart)
+        wider = [moved[0]-.125, moved[1]-.125, moved[2]+.125, moved[3]+.125]
+        assert frames(page) == [wider, BLACKBIRD] and page.evaluate(still) == before
+        page.tap('.bc-look')
+        assert done(page) == [wider, BLACKBIRD] and 'Common Chaffinch' in heading(page)
+        page.touchscreen.tap(*spot(page, .78, .3))
+        assert 'One of these' in heading(page) and frames(page) == [wider, BLACKBIRD]
+        touch(page, at((.7, .05), (.86, .2)), at((.62, .05), (.94, .2))) # Beside the small bird
+        assert page.evaluate(still) == before
+        page.tap('.bc-undo')
+        assert frames(page) == [ROBIN, BLACKBIRD] and 'One of these' in heading(page)
+        heights = "[...document.querySelectorAll('.bc-page :is(button, summary, .bc-link)')].map(b => b.getBoundingClientRect().height)"
+        assert min(page.evaluate(heights)) >= 44 and page.evaluate(still) == before
+        touch(page, *[at((.05, .9-.1*i)) for i in range(6)])
+        page.wait_for_function('scrollY > 20')
+
+
+def test_a_frame_on_what_the_browser_cannot_cut(browser, finder):
+    "HEIC and a GIF go once more, with the frame and the turn; a photo in which there is no bird gets a frame by a button"
+    finder.birds = []
+    for name,format,options in (('IMG_0001.HEIC', 'HEIF', dict(quality=60)), ('garden.gif', 'GIF', {})):
+        with talking(browser, finder) as page:
+            photo = garden(format, **options)
+            assert shown(page, photo, name) == []
+            page.click('.bc-turn')
+            done(page)
+            assert finder.asked[-1] == (photo, None, 1)
+            page.click('.bc-aim')
+            page.keyboard.press('ArrowRight')
+            assert page.get_attribute('.bc-frame', 'aria-label') == WORDS['yours'][0]
+            page.keyboard.press('Enter')
+            done(page)
+            data, box, turn = finder.asked[-1]
+            assert (data, turn) == (photo, 1) and box == [pytest.approx(at) for at in (.26, .25, .76, .75)]
+            assert page.get_attribute('.bc-frame', 'aria-label') == 'Bird 1 of 1: Common Chaffinch'
+
+
+def test_two_birds_why_and_where_to_read_more(browser, finder):
+    "Each has its answer; the evidence lies over the right one; and nobody is asked before a link is touched"
+    object.__setattr__(finder.birds[1], 'tips', ())
+    with talking(browser, finder) as page:
+        shown(page, garden())
+        labels = [frame.get_attribute('aria-label') for frame in page.query_selector_all('.bc-frame')]
+        assert labels == ['Bird 1 of 2: European Robin', 'Bird 2 of 2: Eurasian Blackbird / European Starling']
+        pressed = "[...document.querySelectorAll('.bc-frame')].map(frame => frame.getAttribute('aria-pressed'))"
+        page.focus('.bc-frame >> nth=1')
+        page.keyboard.press('Enter')
+        assert page.evaluate(pressed) == ['false', 'true'] and heading(page) == WORDS['one_of'][0]
+        assert page.locator('.bc-bars > li').first.locator('.bc-bird').inner_text() == 'Eurasian Blackbird'
+        page.click('.bc-why')
+        page.wait_for_selector('.bc-light', state='visible')
+        assert page.inner_text('.bc-because') == WORDS['because'][0].format(name='Eurasian Blackbird', where='in the top left')
+        light, photo = (page.evaluate(f"(() => {{ const {{left, top, right, bottom}} = document.querySelector('{what}').getBoundingClientRect(); return [left, top, right, bottom] }})()")
+                        for what in ('.bc-light canvas', '.bc-photo'))
+        width, height = photo[2]-photo[0], photo[3]-photo[1]
+        assert [(light[0]-photo[0])/width, (light[1]-photo[1])/height, (light[2]-photo[0])/width, (light[3]-photo[1])/height] == pytest.approx(BLACKBIRD, abs=.003)
+        page.click('text=Deutsch')
+        assert page.inner_text('.bc-because') == WORDS['because'][1].format(name='Amsel', where='oben links')
+        page.click('.bc-why')
+        assert not page.is_visible('.bc-light') and page.inner_text('.bc-because') == ''
+        page.click('.bc-frame >> nth=0')
+        links = [(link.inner_text(), link.get_attribute('href'), link.get_attribute('target'), link.get_attribute('rel')) for link in page.query_selector_all('.bc-link')]
+        robin = next(bird for bird in load_species() if bird.german == 'Rotkehlchen')
+        assert links == [(whose, pages['de'], '_blank', 'noopener noreferrer') for whose,pages in read_more(robin).items()]
+        assert all(number in href for number,(_, href, *_) in zip((robin.inat_taxon_id, robin.ebird_code, 'dewiki/'+robin.wikidata_qid), links))
+        page.click('text=English')
+        assert 'enwiki' in page.get_attribute('.bc-link >> nth=2', 'href')
+        assert [url for url in page.requests if not url.startswith(('blob:', 'data:'))] == []
 
 
 # --- real birds

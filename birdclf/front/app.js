@@ -701,9 +701,9 @@ function result(el, speech, act) {
 function toolbar(el, speech, act) {
   const row = give(make('div', 'tools', el), {role: 'group'}), touch = matchMedia('(pointer: coarse)').matches
   speech.name(row, 'tools')
-  const tools = {el}
+  const tools = {el, row}
   for (const key of ['look', 'aim', 'turn', 'why', 'undo']) {
-    tools[key] = speech.label('button', key, row)
+    tools[key] = speech.label('button', key)
     Object.assign(tools[key], {type: 'button', onclick: act[key]})
     tools[key].classList.add('bc-tool')
   }
@@ -711,6 +711,15 @@ function toolbar(el, speech, act) {
   tools.count = make('p', 'count', el)
   tools.because = give(make('p', 'because', el), {role: 'status'})
   return tools
+}
+function offer(row, offered) {             // pairs of a button and whether it is there; the others keep the focus
+  for (const [i, [button, wanted]] of offered.entries()) {
+    if (!wanted) button.remove()
+    else if (button.parentNode !== row) {
+      const next = offered.slice(i + 1).find(([other]) => other.parentNode === row)
+      row.insertBefore(button, next ? next[0] : null)
+    }
+  }
 }
 
 function foot(el, speech, birds, {max_bytes, pixels}) {
@@ -785,22 +794,28 @@ function warn(alarm, speech, lost, again) {
 }
 
 function frames({stage, light, tools}, speech, talk) {
-  const {birds, chosen, frame, found, evidence, phase, answer} = talk.photo, boxes = birds.map(({box}) => box)
+  const {birds, chosen, frame, evidence} = talk.photo, boxes = birds.map(({box}) => box)
   if (frame) boxes[chosen] = frame
   stage.show(boxes, chosen, boxes.map((_, i) => frameName(birds, i, speech)))
   lighten(light, evidence)
-  tools.el.hidden = !found
-  tools.look.hidden = tools.help.hidden = !frame
-  tools.look.disabled = !talk.moved
-  tools.aim.hidden = Boolean(frame) || phase === 'looking'
-  tools.why.hidden = !answer?.candidates?.length || answer.verdict === 'not_bird'
-  give(tools.why, {'aria-pressed': Boolean(evidence)})
-  tools.undo.disabled = !talk.undoable
+  useful(tools, talk)
   tools.count.textContent = birds.length > 1 ? speech.say('birds', {n: birds.length}) : ''
-  const told = evidence && {name: answer.candidates[0][speech.field], where: evidence.where[speech.language]}
-  const because = told ? speech.say('because', told) : ''
+  const name = talk.photo.answer?.candidates?.[0]?.[speech.field]
+  const because = evidence ? speech.say('because', {name, where: evidence.where[speech.language]}) : ''
   if (because !== tools.because.textContent) tools.because.textContent = because
 }
+function useful({el, row, help, look, aim, turn, why, undo}, talk) {
+  const {found, frame, phase, answer, evidence, pictured} = talk.photo, there = Boolean(found) && pictured
+  const named = answer?.candidates?.length > 0 && answer.verdict !== 'not_bird'
+  el.hidden = !there
+  help.hidden = !frame
+  const aimless = !frame && phase !== 'looking'
+  offer(row, [[look, there && frame], [aim, there && aimless], [turn, there], [why, there && named], [undo, there]])
+  look.disabled = !talk.moved
+  undo.disabled = !talk.undoable
+  give(why, {'aria-pressed': Boolean(evidence)})
+}
+
 function frameName(birds, i, speech) {
   const {answer} = birds[i] ?? {}
   if (!answer) return speech.say('yours')
@@ -914,12 +929,17 @@ function open(model, el, language, again) {
   return () => { stop.abort(); talk.forget(); connection?.disconnect(follow) }
 }
 function acts(talk, draw) {                // what hands and tools do
-  const act = {move: box => talk().move(box), done: draw, aim: () => talk().aim(MIDDLE)}
+  const act = {move: box => talk().move(box), done: draw}
   for (const name of ['look', 'turn', 'why', 'undo']) act[name] = () => talk()[name]()
   act.press = (index, byKey) => {
     const {chosen} = talk().photo
     if (index !== chosen) talk().choose(index)
     else if (byKey) act.look()
+  }
+  act.aim = ({target}) => {
+    const figure = target.closest('.bc-figure')            // the button goes
+    talk().aim(MIDDLE)
+    figure.querySelector('.bc-frame').focus()
   }
   return act
 }
