@@ -61,7 +61,7 @@ WORDS |= dict(
 
 # %% ../nbs/52_app.ipynb #c4698d33
 WORDS |= dict(
-    look=('Look here', 'Hier schauen'),
+    look=('Look here', 'Schau hier'),
     aim=('Set a frame', 'Rahmen setzen'),
     turn=('Turn', 'Drehen'),
     undo=('Undo', 'Zurück'),
@@ -70,10 +70,10 @@ WORDS |= dict(
     yours=('Your frame', 'Dein Rahmen'),
     tools=('The frame', 'Der Rahmen'),
     frames=('Frames on the photo', 'Rahmen auf dem Foto'),
-    birds=('{n} birds. Each frame has its own answer.', '{n} Vögel. Jeder Rahmen hat seine eigene Antwort.'),
+    birds=('{n} birds, and each frame has its answer.', '{n} Vögel, jeder Rahmen mit seiner Antwort.'),
     drag=('Drag the frame, or its edges. Arrow keys move it, with Shift they size it.',
           'Zieh am Rahmen oder an seinen Rändern. Pfeiltasten bewegen ihn, mit Umschalt ändern sie die Größe.'),
-    pinch=('One finger moves the frame, two size it.', 'Ein Finger bewegt den Rahmen, zwei ändern seine Größe.'),
+    pinch=('One finger moves the frame, two size it.', 'Ein Finger bewegt, zwei dehnen den Rahmen.'),
     because=('The brighter a place, the more it speaks for {name}. Most of that is {where}.',
              'Je heller eine Stelle, desto mehr spricht sie für {name}. Das meiste davon ist {where}.'),
 )

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
@@ -765,7 +766,13 @@ def test_a_frame_and_a_mouse_and_a_keyboard(browser, finder):
         page.keyboard.press('ArrowDown')
         page.click('.bc-look')
         done(page)
-        assert finder.asked[-1][2] == 0 and page.asked[-1]['kind'] == 'part' # The browser has turned it
+        part, _, turn = finder.asked[-1]
+        assert turn == 0 and page.asked[-1]['kind'] == 'part' # The browser has turned it
+        upright = Image.open(io.BytesIO(garden())).transpose(Image.Transpose.ROTATE_270)
+        box = ROBIN[0], ROBIN[1]+.01, ROBIN[2], ROBIN[3]+.01
+        expected = upright.crop([round(at) for at in around(box, upright.size)])
+        seen = Image.open(io.BytesIO(part)).convert('RGB').resize(expected.size)
+        assert np.abs(np.asarray(seen, dtype=float)-np.asarray(expected)).mean() < 6
         page.click('.bc-undo')
         assert frames(page) == [ROBIN, BLACKBIRD] and not page.evaluate("(() => { const {width, height} = document.querySelector('.bc-photo'); return width < height })()")
 
@@ -796,12 +803,13 @@ def test_a_frame_and_fingers(browser, finder):
         touch(page, at((.21, .64)), *apart)
         wider = [moved[0]-.125, moved[1]-.125, moved[2]+.125, moved[3]+.125]
         assert frames(page) == [wider, BLACKBIRD] and page.evaluate(still) == before
+        grown = [.4375, .025, 1, .575] # In the middle of the bird, as far as the picture goes
         page.tap('.bc-look')
         assert done(page) == [wider, BLACKBIRD] and 'Common Chaffinch' in heading(page)
         page.touchscreen.tap(*spot(page, .78, .3))
         assert 'One of these' in heading(page) and frames(page) == [wider, BLACKBIRD]
-        touch(page, at((.7, .05), (.86, .2)), at((.62, .05), (.94, .2))) # Beside the small bird
-        assert page.evaluate(still) == before
+        touch(page, *[at((.78-d, .1), (.78+d, .1)) for d in (.06, .08, .1, .14, .18)]) # Above the small bird
+        assert frames(page) == [wider, grown] and page.evaluate(still) == before
         page.tap('.bc-undo')
         assert frames(page) == [ROBIN, BLACKBIRD] and 'One of these' in heading(page)
         heights = "[...document.querySelectorAll('.bc-page :is(button, summary, .bc-link)')].map(b => b.getBoundingClientRect().height)"

@@ -709,7 +709,7 @@ function toolbar(el, speech, act) {
   }
   tools.help = speech.label('p', touch ? 'pinch' : 'drag', el)
   tools.count = make('p', 'count', el)
-  tools.because = give(make('p', 'because', el), {role: 'status'})
+  tools.because = give(make('p', 'because', el), {'aria-live': 'polite'})
   return tools
 }
 function offer(row, offered) {             // pairs of a button and whether it is there; the others keep the focus
