@@ -142,7 +142,6 @@ return {moved, pulled, scaled, grip, pinched, keyed, WHOLE, MIDDLE, around, insi
 })()
 
 const picture_js = (() => {
-const {around, inside, unturned, WHOLE} = box_js
 const SIMPLE = [0xC0, 0xC1, 0xC9], LAYERED = [0xC2, 0xCA]
 const FRAMES = [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF]
 function jpeg(bytes) {     // null, or its size, its kind, where its pixels begin, and whether it is whole
@@ -295,6 +294,7 @@ async function smaller(bytes, facts, bitmap, limits) {  // what is large, whole,
   return await shrunk(bitmap, limits.side) || bytes
 }
 
+const {around, inside, unturned, WHOLE} = box_js
 function turnedTo(context, turn, {width, height}) {        // clockwise, about the corner that will be the first
   const [x, y] = [[0, 0], [height, 0], [width, height], [0, width]][turn]
   context.translate(x, y)
@@ -351,6 +351,10 @@ const {outside, same, WHOLE} = box_js
 const ASKED = {phase: 'looking', note: null, heard: false, slow: false, sent: false, broken: false, evidence: null}
 const NOTHING = {...ASKED, phase: 'empty', seq: 0, file: null, about: 'all', answer: null, pictured: false,
   turn: 0, birds: [], chosen: 0, frame: null, found: null, before: null}
+function found(answer) {                   // its birds; the first one's answer is the whole's
+  return (answer.birds ?? []).map((bird, i) => ({box: bird.box, answer: i ? bird : answer}))
+}
+
 class Conversation {                // about one photo after the other
   constructor(line, limits, pictures, changed) {
     Object.assign(this, {line, limits, pictures, changed, photo: {...NOTHING}})
@@ -437,7 +441,7 @@ class Conversation {                // about one photo after the other
   learn(photo, answer) {
     const {about, chosen, asked} = photo, birds = [...photo.birds]
     if (about === 'frame') birds[chosen] = {box: asked, answer}
-    else birds.splice(0, birds.length, ...(answer.birds ?? []).map((bird, i) => ({box: bird.box, answer: i ? bird : answer})))
+    else birds.splice(0, birds.length, ...found(answer))
     Object.assign(photo, {answer, birds})
     if (about === 'all') Object.assign(photo, {chosen: 0, frame: birds[0]?.box ?? null})
     photo.found ??= {answer, birds, turn: photo.turn}
@@ -458,6 +462,7 @@ class Conversation {                // about one photo after the other
   look() {
     if (this.moved) this.ask(this.again({about: 'frame', asked: this.photo.frame}), {kind: 'part'}, this.photo.frame)
   }
+
   async turn() {
     const photo = this.again({about: 'all', turn: (this.photo.turn + 1) % 4, birds: [], frame: null})
     this.pictures.turn(photo.turn)
@@ -539,6 +544,7 @@ class Stage {                       // what is on a photo; `act` is told what is
     for (const name of ['touchstart', 'touchmove']) on(name, event => { if (several(event)) event.preventDefault() })
     on('keydown', this.key)
   }
+
   show(boxes, chosen, names) {
     const {layer} = this, frames = layer.children
     while (frames.length > boxes.length) layer.lastChild.remove()
@@ -561,6 +567,7 @@ class Stage {                       // what is on a photo; `act` is told what is
     const {width, height} = this.layer.getBoundingClientRect(), reach = event.pointerType === 'mouse' ? 10 : 22
     return grip(this.point(event), this.box, [reach / width, reach / height])
   }
+
   down(event) {
     if (event.button || !this.box || this.fingers.size > 1) return
     const frame = this.layer.children[this.chosen], {fingers} = this
@@ -590,6 +597,7 @@ class Stage {                       // what is on a photo; `act` is told what is
     place(this.layer.children[this.chosen], box)
     this.act.move(box)
   }
+
   up({pointerId}) {
     if (!this.fingers.delete(pointerId) || !this.start) return
     this.start = null                      // the finger that is left holds nothing
@@ -912,13 +920,7 @@ function open(model, el, language, again) {
   const given = {birds: model.get('birds'), limits: model.get('limits')}
   const draw = () => show(parts, speech, talk, again)
   const parts = layout(el, speech, given, draw, acts(() => talk, draw)), line = new Line(model, draw)
-  const preview = new Preview(parts.canvas)
-  const pictures = {
-    cut, decode, leave, ready, smaller,
-    show: bitmap => preview.show(bitmap, talk.photo.turn),
-    turn: turn => preview.turn(turn),
-  }
-  const talk = new Conversation(line, given.limits, pictures, draw)
+  const talk = new Conversation(line, given.limits, pictures(parts.canvas, () => talk.photo), draw)
   buttons(parts.box, speech, model.get('icon'), files => talk.take(files))
   catching(parts.root, talk, signal)
   draw()
@@ -928,6 +930,7 @@ function open(model, el, language, again) {
   connection?.connect(follow)
   return () => { stop.abort(); talk.forget(); connection?.disconnect(follow) }
 }
+
 function acts(talk, draw) {                // what hands and tools do
   const act = {move: box => talk().move(box), done: draw}
   for (const name of ['look', 'turn', 'why', 'undo']) act[name] = () => talk()[name]()
@@ -942,6 +945,10 @@ function acts(talk, draw) {                // what hands and tools do
     figure.querySelector('.bc-frame').focus()
   }
   return act
+}
+function pictures(canvas, photo) {
+  const preview = new Preview(canvas), show = bitmap => preview.show(bitmap, photo().turn)
+  return {cut, decode, leave, ready, smaller, show, turn: turn => preview.turn(turn)}
 }
 
 function render({model, el}) {

@@ -68,7 +68,6 @@ function same(one, other) {
 return {moved, pulled, scaled, grip, pinched, keyed, WHOLE, MIDDLE, around, inside, outside, unturned, same}
 })()
 
-const {around, inside, unturned, WHOLE} = box_js
 const SIMPLE = [0xC0, 0xC1, 0xC9], LAYERED = [0xC2, 0xCA]
 const FRAMES = [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF]
 export function jpeg(bytes) {     // null, or its size, its kind, where its pixels begin, and whether it is whole
@@ -221,6 +220,7 @@ export async function smaller(bytes, facts, bitmap, limits) {  // what is large,
   return await shrunk(bitmap, limits.side) || bytes
 }
 
+const {around, inside, unturned, WHOLE} = box_js
 function turnedTo(context, turn, {width, height}) {        // clockwise, about the corner that will be the first
   const [x, y] = [[0, 0], [height, 0], [width, height], [0, width]][turn]
   context.translate(x, y)

@@ -156,6 +156,7 @@ export class Stage {                       // what is on a photo; `act` is told 
     for (const name of ['touchstart', 'touchmove']) on(name, event => { if (several(event)) event.preventDefault() })
     on('keydown', this.key)
   }
+
   show(boxes, chosen, names) {
     const {layer} = this, frames = layer.children
     while (frames.length > boxes.length) layer.lastChild.remove()
@@ -178,6 +179,7 @@ export class Stage {                       // what is on a photo; `act` is told 
     const {width, height} = this.layer.getBoundingClientRect(), reach = event.pointerType === 'mouse' ? 10 : 22
     return grip(this.point(event), this.box, [reach / width, reach / height])
   }
+
   down(event) {
     if (event.button || !this.box || this.fingers.size > 1) return
     const frame = this.layer.children[this.chosen], {fingers} = this
@@ -207,6 +209,7 @@ export class Stage {                       // what is on a photo; `act` is told 
     place(this.layer.children[this.chosen], box)
     this.act.move(box)
   }
+
   up({pointerId}) {
     if (!this.fingers.delete(pointerId) || !this.start) return
     this.start = null                      // the finger that is left holds nothing

@@ -69,7 +69,6 @@ return {moved, pulled, scaled, grip, pinched, keyed, WHOLE, MIDDLE, around, insi
 })()
 
 const picture_js = (() => {
-const {around, inside, unturned, WHOLE} = box_js
 const SIMPLE = [0xC0, 0xC1, 0xC9], LAYERED = [0xC2, 0xCA]
 const FRAMES = [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF]
 function jpeg(bytes) {     // null, or its size, its kind, where its pixels begin, and whether it is whole
@@ -222,6 +221,7 @@ async function smaller(bytes, facts, bitmap, limits) {  // what is large, whole,
   return await shrunk(bitmap, limits.side) || bytes
 }
 
+const {around, inside, unturned, WHOLE} = box_js
 function turnedTo(context, turn, {width, height}) {        // clockwise, about the corner that will be the first
   const [x, y] = [[0, 0], [height, 0], [width, height], [0, width]][turn]
   context.translate(x, y)
@@ -277,6 +277,10 @@ const {outside, same, WHOLE} = box_js
 const ASKED = {phase: 'looking', note: null, heard: false, slow: false, sent: false, broken: false, evidence: null}
 const NOTHING = {...ASKED, phase: 'empty', seq: 0, file: null, about: 'all', answer: null, pictured: false,
   turn: 0, birds: [], chosen: 0, frame: null, found: null, before: null}
+function found(answer) {                   // its birds; the first one's answer is the whole's
+  return (answer.birds ?? []).map((bird, i) => ({box: bird.box, answer: i ? bird : answer}))
+}
+
 export class Conversation {                // about one photo after the other
   constructor(line, limits, pictures, changed) {
     Object.assign(this, {line, limits, pictures, changed, photo: {...NOTHING}})
@@ -363,7 +367,7 @@ export class Conversation {                // about one photo after the other
   learn(photo, answer) {
     const {about, chosen, asked} = photo, birds = [...photo.birds]
     if (about === 'frame') birds[chosen] = {box: asked, answer}
-    else birds.splice(0, birds.length, ...(answer.birds ?? []).map((bird, i) => ({box: bird.box, answer: i ? bird : answer})))
+    else birds.splice(0, birds.length, ...found(answer))
     Object.assign(photo, {answer, birds})
     if (about === 'all') Object.assign(photo, {chosen: 0, frame: birds[0]?.box ?? null})
     photo.found ??= {answer, birds, turn: photo.turn}
@@ -384,6 +388,7 @@ export class Conversation {                // about one photo after the other
   look() {
     if (this.moved) this.ask(this.again({about: 'frame', asked: this.photo.frame}), {kind: 'part'}, this.photo.frame)
   }
+
   async turn() {
     const photo = this.again({about: 'all', turn: (this.photo.turn + 1) % 4, birds: [], frame: null})
     this.pictures.turn(photo.turn)
