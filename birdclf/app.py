@@ -148,8 +148,7 @@ def _told(answer)->dict:
         candidate['pages'] = read_more(known.species)
     tips = {language: answer.to_dict(language).get('tips', []) for language in LANGUAGES}
     reply |= dict(sentences=_in_all_languages(answer), hints=_hints(answer), tips=tips)
-    birds = getattr(answer, 'birds', ())
-    reply['birds'] = [dict(_told(bird) if i else {}, box=bird.box) for i,bird in enumerate(birds)]
+    reply['birds'] = [dict(_told(bird) if i else {}, box=bird.box) for i,bird in enumerate(answer.birds)]
     return {key: value for key,value in reply.items() if key != 'reason'} # The sentences say it
 
 # %% ../nbs/52_app.ipynb #d57524d0
@@ -161,8 +160,9 @@ def _in_all_languages(speaker)->dict:
 
 def _hints(answer)->dict:
     "What the sentence of `answer` adds to the verdict, in each language: that the photo is small, for instance"
-    bare = replace(answer, **{name: False for name,value in vars(answer).items() if value is True})
-    return {language: answer.sentence(language).removeprefix(bare.sentence(language)).strip()
+    alone = replace(answer, birds=())
+    bare = replace(alone, **{name: False for name,value in vars(alone).items() if value is True})
+    return {language: alone.sentence(language).removeprefix(bare.sentence(language)).strip()
             for language in LANGUAGES}
 
 # %% ../nbs/52_app.ipynb #ce50f183

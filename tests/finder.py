@@ -1,6 +1,7 @@
 "A classifier that finds what it is told to find, and the page talking to it without a server"
 import base64
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -34,18 +35,15 @@ class Finder:
         "It is the first of `names`, German ones; or one of these; or no bird"
         logits = np.zeros(len(self.species))
         for i,name in enumerate(names): logits[[bird.german for bird in self.species].index(name)] = 12-.5*i
-        answer = decide(self.classifier.bundle, logits*self.classifier.bundle.temperature, np.array([9. if names else -9., 9.]))
-        for name,value in more.items(): object.__setattr__(answer, name, value)
-        return answer
+        scores = np.array([9. if names else -9., 9.])
+        return replace(decide(self.classifier.bundle, logits*self.classifier.bundle.temperature, scores), **more)
 
     def classify(self, photo, *, box=None, turn=0):
         self.asked.append((photo, box, turn))
         try: self.classifier.open(photo)
         except PhotoError as error: return Answer('unreadable', error=error)
         if box is not None or not self.birds: return self.closer
-        whole = self.answer('Rotkehlchen', box=ROBIN)
-        object.__setattr__(whole, 'birds', tuple(self.birds))
-        return whole
+        return replace(self.birds[0], birds=tuple(self.birds))
 
     def evidence(self, photo, species, *, box=None, turn=0):
         self.asked.append((photo, box, turn))

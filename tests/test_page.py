@@ -840,7 +840,6 @@ def test_a_frame_on_what_the_browser_cannot_cut(browser, finder):
 
 def test_two_birds_why_and_where_to_read_more(browser, finder):
     "Each has its answer; the evidence lies over the right one; and nobody is asked before a link is touched"
-    object.__setattr__(finder.birds[1], 'tips', ())
     with talking(browser, finder) as page:
         shown(page, garden())
         labels = [frame.get_attribute('aria-label') for frame in page.query_selector_all('.bc-frame')]
