@@ -626,7 +626,7 @@ function place(frame, [left, top, right, bottom]) {
 }
 
 function shade(value) {                    // red, green, blue and how much of it, for 0 to 1
-  const dark = [6, 12, 20, 190], warm = [255, 170, 40, 60]
+  const dark = [6, 12, 20, 165], warm = [255, 170, 40, 60]
   return dark.map((from, i) => from + (warm[i] - from) * (i < 3 ? Math.min(1, 3 * value) : value))
 }
 function lighten(layer, evidence) {
@@ -819,8 +819,8 @@ function useful({el, row, help, look, aim, turn, why, undo}, talk) {
   help.hidden = !frame
   const aimless = !frame && phase !== 'looking'
   offer(row, [[look, there && frame], [aim, there && aimless], [turn, there], [why, there && named], [undo, there]])
-  look.disabled = !talk.moved
-  undo.disabled = !talk.undoable
+  give(look, {'aria-disabled': !talk.moved})             // one that is disabled altogether would lose the focus
+  give(undo, {'aria-disabled': !talk.undoable})
   give(why, {'aria-pressed': Boolean(evidence)})
 }
 

@@ -238,7 +238,7 @@ function place(frame, [left, top, right, bottom]) {
 }
 
 function shade(value) {                    // red, green, blue and how much of it, for 0 to 1
-  const dark = [6, 12, 20, 190], warm = [255, 170, 40, 60]
+  const dark = [6, 12, 20, 165], warm = [255, 170, 40, 60]
   return dark.map((from, i) => from + (warm[i] - from) * (i < 3 ? Math.min(1, 3 * value) : value))
 }
 export function lighten(layer, evidence) {
