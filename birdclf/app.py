@@ -146,7 +146,7 @@ def _told(answer)->dict:
     named = dict(sure=1, one_of=3).get(answer.verdict, 0)
     for candidate,known in zip(reply['candidates'][:named], answer.candidates):
         candidate['pages'] = read_more(known.species)
-    tips = {language: answer.to_dict(language).get('tips', []) for language in LANGUAGES}
+    tips = {language: [tip.text(language) for tip in answer.tips] for language in LANGUAGES}
     reply |= dict(sentences=_in_all_languages(answer), hints=_hints(answer), tips=tips)
     reply['birds'] = [dict(_told(bird) if i else {}, box=bird.box) for i,bird in enumerate(answer.birds)]
     return {key: value for key,value in reply.items() if key != 'reason'} # The sentences say it

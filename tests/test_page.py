@@ -849,6 +849,8 @@ def test_two_birds_why_and_where_to_read_more(browser, finder):
         page.keyboard.press('Enter')
         assert page.evaluate(pressed) == ['false', 'true'] and heading(page) == WORDS['one_of'][0]
         assert page.locator('.bc-bars > li').first.locator('.bc-bird').inner_text() == 'Eurasian Blackbird'
+        tips = finder.birds[1].tips
+        assert tips and page.locator('.bc-tip').all_inner_texts() == [tip.text('en') for tip in tips]
         page.click('.bc-why')
         page.wait_for_selector('.bc-light', state='visible')
         assert page.inner_text('.bc-because') == WORDS['because'][0].format(name='Eurasian Blackbird', where='in the top left')
@@ -861,6 +863,7 @@ def test_two_birds_why_and_where_to_read_more(browser, finder):
         page.click('.bc-why')
         assert not page.is_visible('.bc-light') and page.inner_text('.bc-because') == ''
         page.click('.bc-frame >> nth=0')
+        assert not page.is_visible('.bc-tip')
         links = [(link.inner_text(), link.get_attribute('href'), link.get_attribute('target'), link.get_attribute('rel')) for link in page.query_selector_all('.bc-link')]
         robin = next(bird for bird in load_species() if bird.german == 'Rotkehlchen')
         assert links == [(whose, pages['de'], '_blank', 'noopener noreferrer') for whose,pages in read_more(robin).items()]
