@@ -19,6 +19,7 @@ import anywidget
 import numpy as np
 import traitlets
 
+from .bundle import BundleError
 from .classify import Classifier, percent
 from .photo import MAX_BYTES, PIXELS, PhotoError, open_photo, recognise, too_large
 from .species import Species, load_species
@@ -100,6 +101,7 @@ WORDS |= dict(
             'Kernel neu gestartet, führe die Zelle noch einmal aus.'),
     trouble=('Something went wrong on our side, and we have made a note of it. Please try another photo.',
              'Bei uns ist etwas schiefgegangen, und wir haben es notiert. Bitte versuche es mit einem anderen Foto.'),
+    unexplained=('This model is too old to say why.', 'Dieses Modell ist zu alt, um zu sagen, warum.'),
     reload=('Reload', 'Neu laden'),
 )
 
@@ -125,17 +127,13 @@ class Session:
         if kind == 'hello': reply = dict(kind='here')
         elif kind == 'too_large': reply = _refusal(too_large(message['bytes']))
         elif kind == 'part': reply = _told(self.classifier.classify(bytes(photo), **_where_in(message)))
-        elif kind == 'why': reply, picture = self.explain(bytes(photo), message)
+        elif kind == 'why': reply, picture = _explained(self.classifier, bytes(photo), message)
         else: reply, picture = self.look(bytes(photo), message['preview'])
         return dict(dict(kind='answer'), **reply, seq=message['seq']), picture
 
     def look(self, photo, preview):
         answer = self.classifier.classify(photo)
         return _told(answer), b'' if answer.verdict == 'unreadable' else _to_jpeg(photo, shown=not preview)
-    def explain(self, photo, message):
-        species = next(bird for bird in self.classifier.species if bird.scientific == message['species'])
-        try: return _evidence(*self.classifier.evidence(photo, species, **_where_in(message)))
-        except PhotoError as error: return _refusal(error), b''
 
 # %% ../nbs/52_app.ipynb #00000011
 def _told(answer)->dict:
@@ -217,6 +215,14 @@ def _evidence(
     height, width = grid.shape
     reply = dict(kind='evidence', width=width, height=height, box=[float(side) for side in box], where=where)
     return reply, (255*grid.clip(0, 1)+.5).astype(np.uint8).tobytes()
+
+# %% ../nbs/52_app.ipynb #f43e57a1
+def _explained(classifier, photo, message)->tuple:
+    "The reply to a question why, and the numbers in it"
+    species = next(bird for bird in classifier.species if bird.scientific == message['species'])
+    try: return _evidence(*classifier.evidence(photo, species, **_where_in(message)))
+    except PhotoError as error: return _refusal(error), b''
+    except BundleError: return dict(verdict='unexplained'), b''
 
 # %% ../nbs/52_app.ipynb #0000001e
 def _where(error:Exception)->str:
