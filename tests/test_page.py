@@ -838,6 +838,25 @@ def test_a_frame_on_what_the_browser_cannot_cut(browser, finder):
             assert page.get_attribute('.bc-frame', 'aria-label') == 'Bird 1 of 1: Common Chaffinch'
 
 
+def test_a_second_look_by_the_server(guest, classifier):
+    "A part of the photo on its way through Voila, and the evidence on its way back"
+    paintings = (file_of(paint_bird(bird.german, size=(800, 600))) for bird in classifier.species)
+    guest.choose(('bird.jpg', next(photo for photo in paintings if classifier.classify(photo).verdict != 'not_bird')))
+    if guest.page.query_selector('.bc-aim'): guest.page.click('.bc-aim')
+    before, _ = guest.page.get_attribute('.bc-frame', 'aria-label'), guest.sent.clear()
+    guest.page.focus('.bc-frame')
+    for key in ('+', 'ArrowUp', 'Enter'): guest.page.keyboard.press(key)
+    guest.wait()
+    assert guest.picture() == [800, 600] and guest.read('notice') == '' and 0 < max(guest.sent)
+    label = guest.page.get_attribute('.bc-frame', 'aria-label')
+    assert label != WORDS['yours'][0] and guest.read('heading').split('\n')[0] in [WORDS[key][0] for key in ('sure', 'one_of', 'other_bird', 'not_bird')]
+    guest.page.keyboard.press('Escape')
+    if guest.page.query_selector('.bc-aim') is None: assert guest.page.get_attribute('.bc-frame', 'aria-label') == before
+    guest.page.click('.bc-why')
+    guest.page.wait_for_selector('.bc-light:not([hidden]), .bc-notice:not(:empty)', state='attached')
+    assert guest.read('notice') in ('', WORDS['unexplained'][0])
+
+
 def test_two_birds_why_and_where_to_read_more(browser, finder):
     "Each has its answer; the evidence lies over the right one; and nobody is asked before a link is touched"
     with talking(browser, finder) as page:

@@ -827,6 +827,7 @@ function useful({el, row, help, look, aim, turn, why, undo}, talk) {
 function frameName(birds, i, speech) {
   const {answer} = birds[i] ?? {}
   if (!answer) return speech.say('yours')
+  if (answer.verdict === 'not_bird') return speech.say('not_bird')
   const {verdict, species, candidates} = answer, names = candidates.slice(0, 3).map(bird => bird[speech.field])
   const name = {sure: species?.[speech.field], one_of: names.join(' / ')}[verdict] ?? speech.say(verdict)
   return speech.say('bird', {n: i + 1, all: birds.length, name})
