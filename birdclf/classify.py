@@ -211,8 +211,7 @@ class Classifier:
 
     def look(self, source, *, box:Box|None=None, turn:int=0)->tuple[Photo,list[Found]]:
         "The photograph, and what the network sees in it: the birds, or the whole picture where there is none"
-        def enough(whole): return self.decide(whole).verdict=='sure'
-        return find(self.network, self.bundle, source, enough, box=box, turn=turn)
+        return find(self.network, self.bundle, source, box=box, turn=turn)
 
     def evidence(
         self,

@@ -203,7 +203,6 @@ def find(
     network:Network,
     bundle:Bundle,
     source:str|Path|bytes|Image.Image,
-    enough:Callable[[Found],bool], # Whether what is said of the whole picture needs no closer look
     *,
     box:Box|None=None,             # Only what is in it is looked at; None for all of it
     turn:int=0,                    # Quarter turns clockwise, after the camera's own
@@ -214,8 +213,7 @@ def find(
     if box is not None: return photo, [_in_frame(network, finding, inside(box), size, cut)]
     if finding is None: return photo, [Found(None, 0., *network(photo.image))]
     whole, seen = glance(network, photo, finding)
-    if seen and _large(whole.box, finding) and enough(whole) and sum(sure>=finding.place for sure,_ in seen)==1:
-        return photo, [whole]
+    if sum(sure>=finding.place for sure,_ in seen)==1 and _large(whole.box, finding): return photo, [whole]
     places = search(network, photo, finding)
     if len(places)==1 and _large(places[0][1], finding):
         return photo, [replace(whole, sure=places[0][0], box=tuple(map(float, places[0][1])))]

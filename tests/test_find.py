@@ -42,7 +42,7 @@ def test_a_small_bird_is_found(classifier, scene, left, top):
 
 
 def test_two_birds_are_two(classifier):
-    picture, boxes = garden(('Amsel', 100, 900), ('Rotkehlchen', 1200, 920), side=360)
+    picture, boxes = garden(('Amsel', 100, 900), ('Weißstorch', 1100, 900), side=400)
     answer = classifier.classify(picture)
     found = [next(i for i, box in enumerate(boxes) if inside(middle(bird.box), box)) for bird in answer.birds]
     assert sorted(found) == [0, 1]
