@@ -696,10 +696,10 @@ def done(page):
 FRAMES = '''() => {
     const photo = document.querySelector('.bc-photo').getBoundingClientRect()
     return [...document.querySelectorAll('.bc-frame')].map(frame => {
-        const seen = frame.getBoundingClientRect(), inset = parseFloat(getComputedStyle(frame, '::before').left)
-        const part = (at, from, length) => (at - from) / length
-        return [part(seen.left + inset, photo.left, photo.width), part(seen.top + inset, photo.top, photo.height),
-                part(seen.right - inset, photo.left, photo.width), part(seen.bottom - inset, photo.top, photo.height)]
+        const {left, top, width, height} = frame.getBoundingClientRect(), seen = getComputedStyle(frame, '::before')
+        const x = (left + width / 2 - photo.left) / photo.width, y = (top + height / 2 - photo.top) / photo.height
+        const half = [parseFloat(seen.width) / photo.width / 2, parseFloat(seen.height) / photo.height / 2]
+        return [x - half[0], y - half[1], x + half[0], y + half[1]]
     })
 }'''
 
@@ -890,6 +890,11 @@ def test_two_birds_why_and_where_to_read_more(browser, finder):
         page.click('text=English')
         assert 'enwiki' in page.get_attribute('.bc-link >> nth=2', 'href')
         assert [url for url in page.requests if not url.startswith(('blob:', 'data:'))] == []
+        page.focus('.bc-frame >> nth=0')
+        for _ in range(40): page.keyboard.press('-')
+        button = page.locator('.bc-frame').first.bounding_box()
+        (left, top, right, bottom), _ = frames(page)
+        assert right-left < .05 and bottom-top < .05 and min(button['width'], button['height']) >= 44
 
 
 # --- real birds

@@ -232,9 +232,12 @@ export class Stage {                       // what is on a photo; `act` is told 
 }
 
 function place(frame, [left, top, right, bottom]) {
-  const sides = {left, top, width: right - left, height: bottom - top}
-  for (const [side, share] of Object.entries(sides)) frame.style.setProperty('--' + side, 100 * share + '%')
-  frame.style.zIndex = Math.round(100 * (1 - sides.width * sides.height))
+  const width = 100 * (right - left), height = 100 * (bottom - top)
+  const sides = {left: 100 * left, top: 100 * top, width, height}
+  for (const [side, share] of Object.entries(sides)) frame.style.setProperty('--' + side, share + '%')
+  frame.style.setProperty('--wide', width)
+  frame.style.setProperty('--high', height)
+  frame.style.zIndex = Math.round(100 - width * height / 100)
 }
 
 function shade(value) {                    // red, green, blue and how much of it, for 0 to 1
