@@ -180,6 +180,11 @@ def _rank(answer):
     "Sorts the answers about several birds, the best first"
     return _ORDER.index(answer.verdict), -answer.scores.known*answer.probability
 
+def _around(found):
+    "One box around all that was found, of which nothing has a name: parts of one large bird"
+    edges = [one.box for one in found if one.box]
+    return (*np.min(edges, 0)[:2].tolist(), *np.max(edges, 0)[2:].tolist()) if edges else None
+
 class Classifier:
     "Names the birds of one bundle"
     def __init__(self, bundle:Bundle):
@@ -211,7 +216,9 @@ class Classifier:
 
     def look(self, source, *, box:Box|None=None, turn:int=0)->tuple[Photo,list[Found]]:
         "The photograph, and what the network sees in it: the birds, or the whole picture where there is none"
-        return find(self.network, self.bundle, source, box=box, turn=turn)
+        photo, whole, found = find(self.network, self.bundle, source, box=box, turn=turn)
+        named = whole and self.decide(whole).species and not any(self.decide(one).species for one in found)
+        return photo, [replace(whole, box=_around(found))] if named else found
 
     def evidence(
         self,

@@ -206,19 +206,23 @@ def find(
     *,
     box:Box|None=None,             # Only what is in it is looked at; None for all of it
     turn:int=0,                    # Quarter turns clockwise, after the camera's own
-)->tuple[Photo,list[Found]]:       # One at least: where there is no bird, the whole picture, and None for its box
-    "The photograph, and the birds in it"
+)->tuple[Photo,Found|None,list[Found]]:
+    """The photograph, what the whole of it looks like (None with a `box`), and the birds in it
+
+    Where none is found, it is one all the same: the whole picture, with None for its box."""
     photo, finding = open_for(bundle, source, turn), bundle.finding
     size, cut = (photo.width, photo.height), _cutter(source, photo, turn)
-    if box is not None: return photo, [_in_frame(network, finding, inside(box), size, cut)]
-    if finding is None: return photo, [Found(None, 0., *network(photo.image))]
+    if box is not None: return photo, None, [_in_frame(network, finding, inside(box), size, cut)]
+    if finding is None:
+        whole = Found(None, 0., *network(photo.image))
+        return photo, whole, [whole]
     whole, seen = glance(network, photo, finding)
-    if sum(sure>=finding.place for sure,_ in seen)==1 and _large(whole.box, finding): return photo, [whole]
+    if sum(sure>=finding.place for sure,_ in seen)==1 and _large(whole.box, finding): return photo, whole, [whole]
     places = search(network, photo, finding)
     if len(places)==1 and _large(places[0][1], finding):
-        return photo, [replace(whole, sure=places[0][0], box=tuple(map(float, places[0][1])))]
+        return photo, whole, [replace(whole, sure=places[0][0], box=tuple(map(float, places[0][1])))]
     near = closer(network, [tuple(map(float, place)) for _,place in places], size, finding, cut)
-    return photo, near or [whole if whole.sure>=_HALF else replace(whole, box=None)]
+    return photo, whole, near or [whole if whole.sure>=_HALF else replace(whole, box=None)]
 
 def _in_frame(network, finding, box, size, cut):
     "What is in a frame that somebody has drawn"

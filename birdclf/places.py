@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Learned', 'PLACES', 'FINDING', 'Framed', 'load_boxes', 'background', 'surroundings', 'paste_bird', 'Lesson',
-           'compose', 'wanted', 'Places', 'mistakes', 'learned', 'fit_places', 'load_places']
+           'compose', 'wanted', 'Places', 'mistakes', 'learned', 'fit_places', 'load_places', 'read_places']
 
 # %% ../nbs/46_places.ipynb #16a00002
 import csv
@@ -270,8 +270,11 @@ FINDING = Finding(side=768, place=.9, share=.5, margins=(.15,.5), overlap=.4, mo
 
 def load_places(backbone:str)->Places|None: # None for a backbone for which nobody has fitted any
     "The maps that belong to `backbone`"
-    if backbone not in PLACES: return None
-    with (files('birdclf')/'data'/PLACES[backbone]).open('rb') as file, np.load(file, allow_pickle=False) as found:
+    return read_places(files('birdclf')/'data'/PLACES[backbone]) if backbone in PLACES else None
+
+def read_places(path)->Places:
+    "Places from a file of arrays"
+    with path.open('rb') as file, np.load(file, allow_pickle=False) as found:
         state = {name: torch.from_numpy(found[name].astype(np.float32)) for name in found.files}
     hidden, width = state['project.weight'].shape[:2]
     places = Places(width, hidden)
