@@ -209,16 +209,21 @@ class Classifier:
         "What is in the picture; that it cannot be read is an answer too"
         try: photo, found = self.look(source, box=box, turn=turn)
         except PhotoError as e: return Answer('unreadable', error=e)
-        answers = [self.decide(one, photo) for one in found]
-        birds = sorted((answer for answer in answers if answer.box and answer.verdict!='not_bird'), key=_rank)
-        if not birds: return replace(answers[0], box=None)
-        return replace(birds[0], birds=tuple(birds))
+        answers = [answer for _,answer in self.ranked(photo, found)]
+        return replace(answers[0], birds=tuple(answer for answer in answers if answer.box))
 
     def look(self, source, *, box:Box|None=None, turn:int=0)->tuple[Photo,list[Found]]:
         "The photograph, and what the network sees in it: the birds, or the whole picture where there is none"
         photo, whole, found = find(self.network, self.bundle, source, box=box, turn=turn)
         named = whole and self.decide(whole).species and not any(self.decide(one).species for one in found)
         return photo, [replace(whole, box=_around(found))] if named else found
+
+    def ranked(self, photo:Photo, found:list[Found])->list[tuple[Found,Answer]]:
+        "The birds of `found`, each with its answer, best first; if none is a bird, the first as a whole picture, without a box"
+        said = [(one, self.decide(one, photo)) for one in found]
+        birds = [pair for pair in said if pair[1].box and pair[1].verdict!='not_bird']
+        if not birds: return [(found[0], replace(said[0][1], box=None))]
+        return sorted(birds, key=lambda pair: _rank(pair[1]))
 
     def evidence(
         self,

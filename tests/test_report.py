@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from birdclf.bundle import Thresholds, load_bundle
+from birdclf.bundle import Finding, Thresholds, load_bundle
 from birdclf.classify import Classifier
 from birdclf.folder import NOT_BIRD, OTHER_BIRD, PhotosError, read_folder
-from birdclf.report import OUTCOMES, ReportError, evaluate_folder, html_page, save_report, show_report
+from birdclf.report import BANDS, OUTCOMES, ReportError, evaluate_folder, html_page, report_of, save_report, show_report
 from birdclf.testing import PATIENCE, paint_bird, paint_folder, paint_scene
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,6 +139,55 @@ def test_the_verdicts_are_those_of_a_visitor(report, counted):
     for line in show_report(report).splitlines():
         for key, meaning in OUTCOMES.items():
             if line.startswith(f'  {meaning} '): assert list(map(int, line.split()[-3:])) == expected[key]
+
+
+def test_each_answer_is_the_one_that_a_visitor_gets(report, classifier):
+    "Box, hints and all; and what is kept of a photograph are numbers, and no picture"
+    for i in range(0, len(report.asked.records), 5):
+        assert report.asked.answer(i) == replace(classifier.classify(report.asked.records[i].path), birds=())
+    kept = [getattr(report.asked, name) for name in ('logits', 'scores', 'hints', 'boxes')]
+    assert all(isinstance(part, np.ndarray) and len(part) == len(report.asked.records) for part in kept)
+
+
+def test_a_grey_photograph_is_never_sure(tmp_path, classifier):
+    (tmp_path/'Amsel').mkdir()
+    paint_bird('Weißstorch', 1).convert('L').resize((90, 80)).save(tmp_path/'Amsel'/'grey.png')
+    report = evaluate_folder(classifier, tmp_path)
+    answer = report.asked.answer(0)
+    assert answer.small and answer.colourless and answer == replace(classifier.classify(tmp_path/'Amsel'/'grey.png'), birds=())
+    assert report.outcomes[0] not in ('right', 'wrong')
+
+
+FRAMES = [(.4, .4, .5, .5), (.4, .4, .7, .5), (.3, .3, .6, .6), (.1, .1, .7, .6), (0, 0, 1, .5), (0, 0, 1, 1)] # 1, 3, 9, 30, 50 and 100 %
+
+
+def test_small_birds_have_rows_of_their_own(report):
+    "Counted here, for frames that are made up: the share of the picture, those named right, and those named at all"
+    asked, ours = report.asked, [i for i, mine in enumerate(report.asked.ours) if mine]
+    boxes = np.full((len(asked.records), 4), np.nan)
+    for place, i in enumerate(ours[:12]): boxes[i] = FRAMES[place % 6]
+    finds = replace(asked.bundle, finding=Finding(side=768, place=.9, share=.5, margins=(.15, .5), overlap=.4, most=6))
+    sized = report_of(report.folder, replace(asked, bundle=finds, boxes=boxes))
+    expected = {covers: [0, 0, 0] for covers in BANDS}
+    for place, i in enumerate(ours):
+        row = expected[list(BANDS)[(0, 1, 2, 3, 4, 4)[place % 6] if place < 12 else 5]]
+        answer, truth = sized.asked.answer(i), asked.records[i].species
+        row[0] += 1
+        row[1] += answer.ranking[0].species.german == truth
+        row[2] += answer.species is not None
+    shown, lines = Page(html_page(sized)), show_report(sized).splitlines()
+    for covers, (n, right, named) in expected.items():
+        low, high = wilson(right, n)
+        interval = f'{100*low:.0f} % to {100*high:.0f} %'
+        assert shown.row(covers)[1:] == [str(n), f'{right}|{interval}', f'{named}|{100*named/n:.0f} %']
+        line = next(line for line in lines if line.startswith(f'  {covers} '))
+        assert line.split(covers)[1].split() == [str(n), str(right), *interval.split(), str(named)]
+    assert sum(n for n, *_ in expected.values()) == len(ours) == 17 and 'Small birds' in shown.text
+
+
+def test_a_bundle_that_finds_nothing_has_no_table_of_sizes(report):
+    blind = report_of(report.folder, replace(report.asked, bundle=replace(report.asked.bundle, finding=None)))
+    assert 'Small birds' not in html_page(blind) and 'The bird covers' not in show_report(blind) and blind.sizes == []
 
 
 def test_a_name_cannot_do_anything(report, folder):
