@@ -144,6 +144,8 @@ class Evidence:
     among:np.ndarray    # N x names: what the other photographs say it is
     drawn:np.ndarray    # N
     traits:np.ndarray   # N x T
+    covers:np.ndarray   # N: the share of the picture that the bird's box covers; nan where nobody knows
+    hidden:np.ndarray   # N, bool: from near by it is the bird that it is filed under, and as a whole it is not
 
 # %% ../nbs/21_suspect.ipynb #e11e39e3
 def gather_evidence(
@@ -152,11 +154,21 @@ def gather_evidence(
     bundle:Bundle,
 )->Evidence:
     "What `looks` knows of `rows`"
-    found = looks.get([row.sha256 for row in rows], 'species', 'open_set', 'embedding', 'traits')
+    digests = [row.sha256 for row in rows]
+    found, (left, top, right, bottom) = looks.get(digests, 'species', 'open_set', 'embedding', 'traits'), looks.boxes(digests).T
     names = sorted({row.bird for row in rows})
     labels, place = _places(rows, names), _places(rows, [bird.scientific for bird in bundle.species])
     thought, said = opinion(bundle, found.species, found.open_set), among_best(rows, found.embedding, labels)
-    return Evidence(rows, labels, names, thought, place, said, drawn(found.traits, _square(rows)), found.traits)
+    hidden = _named(bundle, place, *looks.near(digests)) & ~_named(bundle, place, found.species, found.open_set)
+    return Evidence(rows, labels, names, thought, place, said, drawn(found.traits, _square(rows)), found.traits,
+                    (right-left)*(bottom-top), hidden)
+
+# %% ../nbs/21_suspect.ipynb #9d0e7d02
+def _named(bundle, place, species, open_set):
+    "Which are named, by the thresholds of `bundle`, and named as the bird at `place`"
+    if not species.shape[1]: return np.zeros(len(place), bool)
+    thought, limits = opinion(bundle, species, open_set), bundle.thresholds
+    return (thought.bird>=limits.bird) & (thought.known>=limits.known) & (thought.species.argmax(1)==place)
 
 def _square(rows):
     "Which are as wide as high; one in a hundred is allowed for whoever cuts by hand"
@@ -233,6 +245,7 @@ def scores(evidence:Evidence)->np.ndarray: # N, 0 to 1
 # %% ../nbs/21_suspect.ipynb #00000022
 _FAR = .05     # A photograph is far from its species if so little speaks for it
 _ENOUGH = 5    # among so many of that species
+_TINY = .02    # A bird whose box covers less of the picture than this is very small
 BLURRED = TRAITS.index('sharpest')
 
 def name_of(scientific:str, bundle:Bundle)->str:
@@ -259,7 +272,7 @@ def reasons(evidence:Evidence, bundle:Bundle)->Iterator[list[str]]:
             f'in bad company ({others[i]:.0f} others by the same photographer or from the same site, '
             'most of them suspicious)')
         if not found and doubts[i]>.5: found.append(f'several small doubts ({percent(doubts[i])})')
-        yield found+about_the_file(row, evidence.traits[i], groups, bundle)
+        yield found+_about_the_bird(evidence, i)+about_the_file(row, evidence.traits[i], groups, bundle)
 
 def _in_the_picture(evidence, i, bundle, names):
     "What is probably wrong with what the photograph number `i` shows"
@@ -287,6 +300,15 @@ def _like_others(evidence, i, names):
     return [f'probably another bird: it is more like the photographs of {names[other]} ({percent(said[other])})']
 
 # %% ../nbs/21_suspect.ipynb #748be5c1
+def _about_the_bird(evidence, i):
+    "What is good to know of its size"
+    found = []
+    if evidence.covers[i]<_TINY:
+        found.append(f'the bird is very small: it covers {percent(evidence.covers[i])} of the picture')
+    if evidence.hidden[i]:
+        found.append('a crop of it would be better: from near by it is the bird that it is filed under')
+    return found
+
 def about_the_file(row:Row, traits:np.ndarray, groups:dict, bundle:Bundle)->list[str]:
     "What is good to know of a photograph, whatever it shows"
     found, small = [], min(row.width or SMALL_SIDE, row.height or SMALL_SIDE)
@@ -338,9 +360,10 @@ def _summary(rows, known, changed, started):
     return Suspected(len(seen), suspicious, kinds, len(rows)-len(seen), changed, time.monotonic()-started)
 
 # %% ../nbs/21_suspect.ipynb #00000026
-def _stamp(rows, known, model):
+def _stamp(rows, known, looks):
     "Changes whenever something changes that the scores depend on, or a score"
-    digest = sha256(f'{model} {drawings()["offsets"]} 2'.encode())
+    digest = sha256(f'{looks.model} {drawings()["offsets"]} 3'.encode())
+    digest.update(looks.boxes(row.sha256 for row in rows).tobytes())
     for row in rows:
         about = (row.id, row.sha256, row.sha256 in known, row.bird, row.duplicate_group, row.width, row.height,
                  origin(row), row.score, row.suspicions)
@@ -363,13 +386,13 @@ def suspect(
 )->Suspected:
     "Give every verified photograph a score and reasons; a second call does nothing"
     started, bundle, rows = time.monotonic(), classifier.bundle, list(manifest.rows(status='verified'))
-    model, changed = model_of(bundle), []
-    with Looks(manifest.folder, model) as looks:
+    changed = []
+    with Looks(manifest.folder, model_of(bundle)) as looks:
         known = looks.known()
-        if manifest.note('suspected')!=_stamp(rows, known, model):
+        if manifest.note('suspected')!=_stamp(rows, known, looks):
             judged = {row.id: row for row in _judged([row for row in rows if row.sha256 in known], looks, bundle)}
             before, rows = rows, [judged.get(row.id, row) for row in rows]
             changed = [row for row,was in zip(rows, before) if row!=was]
             for part in in_parts(changed): manifest.update(part)
-            manifest.note('suspected', _stamp(rows, known, model))
+            manifest.note('suspected', _stamp(rows, known, looks))
     return _summary(rows, known, len(changed), started)

@@ -26,10 +26,11 @@ from .classify import Classifier
 from .copies import ALIKE,Gallery
 from .errors import Refusal
 from .files import disk_error
-from .looks import LOOKS,Look,Looks,first_look,in_vain,look,model_of
+from .find import boxes_of,closer,distinct
+from .looks import LOOKS,Look,Looks,first_look,in_vain,look,model_of,seen_by
 from .manifest import CHANGED,LOG,MISSING,NO_MEMORY,SEALED,Manifest,Row,file_of,in_parts,may_be_over
 from .network import averaged
-from .photo import SMALL_SIDE
+from .photo import SMALL_SIDE,PhotoError,open_parts
 from .thumbnails import sweep_thumbnails,thumbnail_of
 
 # %% ../nbs/20_verify.ipynb #00000013
@@ -107,6 +108,7 @@ class Verified:
     "What was found out about the files"
     photographs:int=0                               # Sound ones, looked at now
     small:int=0                                     # Of these, with a side of under 100 pixels
+    near:int=0                                      # With a small bird, which was looked at from near by
     rejections:Counter=field(default_factory=Counter) # By kind
     aside:int=0                                     # Of these, how many may be looked at again: see `may_be_over`
     groups:int=0                                    # Photographs that there are several copies of, in all
@@ -119,6 +121,7 @@ class Verified:
     def __str__(self):
         said = f'{self.photographs:,} photographs verified in {self.seconds:.1f} s'
         if self.small: said += f', {self.small:,} of them small'
+        if self.near: said += f'; {self.near:,} with a small bird, looked at from near by'
         if self.rejections:
             why = ', '.join(f'{kind} ×{n}' for kind,n in self.rejections.most_common(4))
             said += f'; {self.rejections.total():,} rejected ({why})'
@@ -241,14 +244,20 @@ def _keep(self:Verifier, batch, answers, shown):
     "Write down what was seen, and what the network says to it"
     sound = [(row, seen) for row,seen in batch if not seen.reason]
     with self.looks.together():
-        for (_,seen),answer in zip(sound, answers.result()):
+        for (_,seen),(*answer,box) in zip(sound, answers.result()):
             self.looks.put(seen.sha256, *answer, seen.traits, seen.sketch)
+            if box is not None: self.looks.put_box(seen.sha256, _in_picture(box, self.settings[2].views[0], seen))
     rows = [_row_after(row, seen) for row,seen in batch]
     for row,(_,seen) in zip(rows, batch):
         if may_be_over(row.reason): self.manifest.log(row, seen.story)
     self.manifest.update(rows)
     self._count(rows, [seen for _,seen in sound])
     shown.update(len(batch))
+
+def _in_picture(box, zoom, seen):
+    "Where a box in a look is in the whole picture"
+    left, top, right, bottom = seen_by(zoom, (seen.width, seen.height))
+    return box*(right-left, bottom-top, right-left, bottom-top)+(left, top, left, top)
 
 def _row_after(row, seen):
     if seen.reason: return replace(row, status='rejected', reason=seen.reason, duplicate_group='')
@@ -264,15 +273,63 @@ def _count(self:Verifier, rows, sound):
     self.report.left -= len(rows)
 
 # %% ../nbs/20_verify.ipynb #247396b0
+_SURE = .5 # Of a place: as much as makes it likelier than not that there is a bird
+
 @patch
 def _ask(self:Verifier, views):
-    "Species, open set and embedding of each of `views`; with its mirror image averaged in where the bundle says so"
+    "Species, open set, embedding and box of each of `views`; averaged with its mirror image where the bundle says so"
     if not views: return []
-    network, views = self.classifier.network, np.stack(views)
-    if not network.recipe.flip: return list(zip(*network.run(views)))
-    both = network.run(np.concatenate([views, views[...,::-1]]))
-    both = [out.astype(np.float64).reshape(2, len(views), -1).swapaxes(0, 1) for out in both]
-    return [averaged(*one) for one in zip(*both)]
+    network, finding, n = self.classifier.network, self.classifier.bundle.finding, len(views)
+    looks, boxes = network.mirrored(np.stack(views)), [None]*n
+    if finding is None: said = network.run(looks)
+    else:
+        *said, places, _ = network.maps(looks)
+        boxes = [_surest(found, finding) for found in places[:n]]
+    said = [out.astype(np.float64).reshape(-1, n, out.shape[1]).swapaxes(0, 1) for out in said]
+    return [(*averaged(*one), box) for *one,box in zip(*said, boxes)]
+
+def _surest(places, finding):
+    "The box of the surest place; nan where no place is sure"
+    (sure, box), = distinct(*boxes_of(places), finding.overlap, 1)
+    return box if sure>=_SURE else np.full(4, np.nan)
+
+# %% ../nbs/20_verify.ipynb #9d0e7c02
+_SMALL = .1 # A bird whose box is less of the picture than this is looked at from near by
+
+@patch
+def _small_birds(self:Verifier)->list[tuple[Row,tuple]]:
+    "The photographs in which the bird is small, if nobody has looked at it from near by"
+    if self.classifier.bundle.finding is None: return []
+    near, rows = self.looks.known('closer'), {row.sha256: row for row in self.manifest.rows(status='verified')}
+    boxes = zip(rows.values(), self.looks.boxes(rows).astype(float).tolist())
+    return [(row, tuple(box)) for row,box in boxes if row.sha256 not in near and _area(box)<_SMALL]
+
+def _area(box): return (box[2]-box[0])*(box[3]-box[1]) # nan is not less than anything
+
+@patch
+def _near(self:Verifier, row, box):
+    "The box, drawn anew, and what the network says to it; nan where there is no bird after all"
+    network, finding, file = self.classifier.network, self.classifier.bundle.finding, file_of(self.manifest, row)
+    def cut(boxes, side): return open_parts(file, boxes, side=side)
+    try: [found] = closer(network, [box], (row.width, row.height), finding, cut)
+    except PhotoError: found = None
+    if found and found.sure>=_SURE: return found.box, found.species, found.open_set
+    return [np.nan]*4, [np.nan]*len(self.classifier.species), [np.nan]*2
+
+# %% ../nbs/20_verify.ipynb #9d0e7c04
+@patch
+def _look_closer(self:Verifier, bar):
+    "Look from near by at the small birds"
+    todo = self._small_birds()
+    if not todo: return
+    workers = ThreadPoolExecutor(self.workers)
+    try:
+        with bar(total=len(todo), unit=' small birds', smoothing=.05) as shown:
+            for (row,_),seen in zip(todo, workers.map(lambda job: self._near(*job), todo)):
+                self.looks.put_near(row.sha256, *seen)
+                self.report.near += 1
+                shown.update(1)
+    finally: workers.shutdown(cancel_futures=True)
 
 # %% ../nbs/20_verify.ipynb #00000037
 @patch
@@ -334,12 +391,13 @@ def _look_at(self:Verifier, rows, shown):
 def run(self:Verifier,
     bar:Callable=tqdm, # Shows how far it is
 )->Verified:
-    "Look at everything that has not been looked at, then group the copies"
+    "Look at everything that has not been looked at, at small birds from near by, then group the copies"
     sweep_thumbnails(self.manifest.folder)
     started, rows = time.monotonic(), list(self.todo())
     self.report.left = len(rows)
     try:
         with bar(total=len(rows), unit=' photos', smoothing=.05) as shown: self._look_at(rows, shown)
+        self._look_closer(bar)
         self._group()
     except KeyboardInterrupt: self.report.stopped = True
     finally: self.looks.close()

@@ -3,6 +3,7 @@ import csv
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import pytest
 pytest.importorskip('filelock', reason='needs birdclf[clean]')
 pytest.importorskip('imagehash', reason='needs birdclf[clean]')
 
+from birdclf.bundle import load_bundle
 from birdclf.classify import Classifier
+from birdclf.looks import Looks, model_of
 from birdclf.manifest import Manifest, Row
 from birdclf.species import load_species
 from birdclf.suspect import suspect
@@ -66,6 +69,43 @@ def test_what_was_not_looked_at_is_said(painted):
     with Manifest(painted, write=True) as manifest: manifest.update([replace(next(manifest.rows()), sha256='f'*64)])
     status, out, err = birdclf('suspect', '--data', painted)
     assert status == 1 and '1 have not been looked at' in out and 'birdclf verify' in out and 'birdclf clean' not in out
+
+
+SEEN = { # The box that was found; what it is as a whole, and from near by, of an oriole, an owl or a wader that nobody knows
+    'large': ((.1, .1, .9, .9), 'Oriolus oriolus', None),
+    'small': ((.4, .4, .6, .6), 'Oriolus oriolus', 'Oriolus oriolus'),
+    'tiny': ((.4, .4, .52, .52), 'Oriolus oriolus', 'Oriolus oriolus'),
+    'hidden': ((.4, .4, .6, .6), '', 'Oriolus oriolus'),
+    'hidden and tiny': ((.4, .4, .52, .52), 'Strix aluco', 'Oriolus oriolus'),
+    'another, whole and near': ((.4, .4, .6, .6), 'Strix aluco', 'Strix aluco'),
+    'another from near by': ((.4, .4, .6, .6), 'Oriolus oriolus', 'Strix aluco'),
+    'a stranger from near by': ((.4, .4, .6, .6), 'Strix aluco', ''),
+    'without a box': ((np.nan,)*4, 'Oriolus oriolus', None)}
+
+
+def test_small_birds_and_better_crops_are_told_and_cost_nothing(tmp_path):
+    "Both are good to know, and the score is the one without them; when the nearer looks come later, the reasons do too"
+    bundle = load_bundle()
+    names = [bird.scientific for bird in bundle.species]
+    def logits(bird): return 9*np.eye(len(names))[names.index(bird or 'Oriolus oriolus')], (8, 6 if bird else -6)
+    rows = [Row('Oriolus oriolus', 'test', name, status='verified', sha256=f'{n:064x}', width=400, height=300) for n, name in enumerate(SEEN)]
+    def suspected():
+        suspect(manifest, SimpleNamespace(bundle=bundle))
+        return {row.source_id: row for row in manifest.rows()}
+    with Manifest(tmp_path, write=True) as manifest:
+        manifest.add(rows)
+        with Looks(tmp_path, model_of(bundle)) as looks:
+            for row, (_, whole, _) in zip(rows, SEEN.values()): looks.put(row.sha256, *logits(whole), np.ones(8), np.zeros(72), np.zeros(4))
+        before = suspected()
+        with Looks(tmp_path, model_of(bundle)) as looks:
+            for row, (box, _, near) in zip(rows, SEEN.values()):
+                looks.put_box(row.sha256, box)
+                if near is not None: looks.put_near(row.sha256, box, *logits(near))
+        after = suspected()
+    for name, row in after.items():
+        assert ('the bird is very small: it covers 1 % of the picture' in row.suspicions) == ('tiny' in name), name
+        assert ('a crop of it would be better' in row.suspicions) == ('hidden' in name), name
+        assert row.score == before[name].score and 'small' not in before[name].suspicions and 'crop' not in before[name].suspicions
 
 
 def test_wrong_folders_are_a_sentence(tmp_path):

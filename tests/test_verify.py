@@ -13,6 +13,7 @@ from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,10 +23,11 @@ pytest.importorskip('filelock', reason='needs birdclf[clean]')
 imagehash = pytest.importorskip('imagehash', reason='needs birdclf[clean]')
 
 import birdclf.verify as verifying
+from birdclf.bundle import Finding
 from birdclf.classify import Classifier
 from birdclf.copies import ALIKE, Gallery
 from birdclf.errors import Refusal
-from birdclf.looks import LOOKS, TRAITS, Looks, first_look, sketch_of, traits
+from birdclf.looks import LOOKS, TRAITS, Looks, box_in, first_look, sketch_of, traits
 from birdclf.manifest import CHANGED, MISSING, NO_MEMORY, Manifest, Row, kept, reason_of
 from birdclf.photo import PhotoError, one_sentence, open_photo
 from birdclf.species import load_species
@@ -459,6 +461,86 @@ def test_another_model_looks_again(tmp_path):
     with Looks(tmp_path, 'one') as looks: looks.put('a', [1], [2, 3], [4], [5], [6])
     with Looks(tmp_path, 'other') as looks: assert looks.known() == set()
     with Looks(tmp_path, 'one') as looks: assert looks.get(['a']).open_set.tolist() == [[2, 3]]
+
+
+SMALL = Finding(side=768, place=.9, share=.5, margins=(.15, .5), overlap=.4, most=6)
+
+
+class Seeing:
+    "A network that sees one bird in the square right below the middle of each look: a magpie from near by, and no bird of ours otherwise"
+    def __init__(self, bundle): self.recipe, self.names, self.closer = bundle.preprocessing, [bird.scientific for bird in bundle.species], 0
+    def mirrored(self, looks): return np.concatenate([looks, looks[..., ::-1]])
+
+    def maps(self, batch):
+        near, n = len(batch) == 4, len(batch) # Two margins, and their mirror images
+        self.closer += near
+        species, places = np.zeros((n, len(self.names)), np.float32), np.full((n, 5, 8, 8), .5, np.float32)
+        species[:, self.names.index('Pica pica')] = 9
+        places[:, 0] = -9
+        places[:, 0, 4, 4] = 9
+        return species, np.tile(np.float32([8, 6 if near else -6]), (n, 1)), np.ones((n, 8), np.float32), places, None
+
+
+@pytest.fixture
+def finder(classifier):
+    bundle = replace(classifier.bundle, finding=SMALL)
+    return SimpleNamespace(bundle=bundle, species=bundle.species, network=Seeing(bundle))
+
+
+def test_a_small_bird_is_looked_at_from_near_by_once(tmp_path, finder):
+    gathered(tmp_path, {f'{n}.jpg': saved(made_up(n)) for n in range(3)}, 'Pica pica')
+    report = run(tmp_path, finder)
+    assert (report.photographs, report.near, finder.network.closer) == (3, 3, 3) and '3 with a small bird, looked at from near by' in str(report)
+    again = run(tmp_path, finder)
+    assert (again.photographs, again.near, finder.network.closer) == (0, 0, 3) and 'small bird' not in str(again)
+    with Manifest(tmp_path, write=True) as manifest: suspect(manifest, finder)
+    for row in rows_of(tmp_path).values():
+        left, top, right, bottom = box_in(tmp_path, row.sha256)
+        assert .4 < left < right < .7 and .4 < top < bottom < .7 and (right-left)*(bottom-top) < .02
+        assert 'the bird is very small: it covers < 1 % of the picture' in row.suspicions and 'a crop of it would be better' in row.suspicions
+
+
+def test_small_birds_wait_for_the_next_run(tmp_path, finder):
+    "Ctrl-C while they are looked at: what was seen is kept, and the next run does the rest"
+    gathered(tmp_path, {f'{n}.jpg': saved(made_up(n)) for n in range(4)}, 'Pica pica')
+    bar = Quiet(lambda: signal.raise_signal(signal.SIGINT) if bar.shown == 4+2 else None)
+    assert run(tmp_path, finder, bar).stopped
+    with Looks(tmp_path, sha256(finder.bundle.model).hexdigest()) as looks: assert len(looks.known('closer')) == 2
+    report = run(tmp_path, finder)
+    assert (report.photographs, report.near) == (0, 2)
+
+
+def test_a_small_bird_that_cannot_be_opened_again_is_no_failure(tmp_path, finder, monkeypatch):
+    def gone(*_, **__): raise PhotoError('missing')
+    gathered(tmp_path, {'0.jpg': saved(made_up(0))}, 'Pica pica')
+    with monkeypatch.context() as patch:
+        patch.setattr(verifying, 'open_parts', gone)
+        assert run(tmp_path, finder).near == 1
+    row = rows_of(tmp_path)['0.jpg']
+    assert (row.status, box_in(tmp_path, row.sha256)) == ('verified', None)
+    with Manifest(tmp_path, write=True) as manifest: suspect(manifest, finder)
+    assert 'small' not in rows_of(tmp_path)['0.jpg'].suspicions and run(tmp_path, finder).near == 0
+
+
+def test_a_store_from_before_there_were_boxes(tmp_path, finder):
+    "It goes on: nothing is looked at again, and no box is known"
+    gathered(tmp_path, {'0.jpg': saved(made_up(0))}, 'Pica pica')
+    run(tmp_path, finder)
+    with sqlite3.connect(tmp_path/'looks.sqlite') as db:
+        for table in ('boxes', 'closer'): db.execute(f'DROP TABLE {table}')
+    db.close()
+    assert box_in(tmp_path, rows_of(tmp_path)['0.jpg'].sha256) is None
+    report = run(tmp_path, finder)
+    assert (report.photographs, report.near) == (0, 0)
+    with Manifest(tmp_path, write=True) as manifest: suspect(manifest, finder)
+    assert 'the bird is' not in rows_of(tmp_path)['0.jpg'].suspicions
+
+
+def test_a_bundle_that_finds_nothing_keeps_no_boxes(tmp_path, classifier):
+    bundle = replace(classifier.bundle, finding=None)
+    blind = SimpleNamespace(bundle=bundle, species=bundle.species, network=classifier.network)
+    gathered(tmp_path, {'0.jpg': JPEG})
+    assert run(tmp_path, blind).near == 0 and box_in(tmp_path, rows_of(tmp_path)['0.jpg'].sha256) is None
 
 
 def signed(image):
