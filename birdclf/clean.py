@@ -20,17 +20,17 @@ from fastcore.basics import patch
 import birdclf
 from .files import DiskFull
 from .license import License
+from .looks import box_in
 from .manifest import Manifest, ManifestError, Row, file_of
-from .photo import PhotoError, open_photo
+from .photo import PhotoError, open_parts, open_photo
 from .review import ORDERS, STATES, CleaningError, Review, pace, person, whoever
 from .species import SpeciesError, load_species
 from .thumbnails import THUMBNAIL, save_thumbnail, thumbnail_of
 
 # %% ../nbs/23_clean.ipynb #00000039
-def _jpeg(path, side):
-    "The upright picture in a file, no longer or wider than `side`, as a JPEG"
+def _jpeg(image):
     with BytesIO() as file:
-        open_photo(path, max_side=side).image.save(file, 'JPEG', quality=85)
+        image.save(file, 'JPEG', quality=85)
         return file.getvalue()
 
 def small_picture(manifest:Manifest, row:Row)->bytes:
@@ -40,13 +40,26 @@ def small_picture(manifest:Manifest, row:Row)->bytes:
     with suppress(OSError): # No room to keep it: then it is made again next time
         save_thumbnail(open_photo(path, max_side=THUMBNAIL).image, place)
         return place.read_bytes()
-    return _jpeg(path, THUMBNAIL)
+    return _jpeg(open_photo(path, max_side=THUMBNAIL).image)
 
 # %% ../nbs/23_clean.ipynb #0000003c
 _LARGE = 1600 # Pixels of the longer side, when a photograph is looked at closely
 
-def _large_picture(manifest, row): return _jpeg(file_of(manifest, row), _LARGE)
+def _large_picture(manifest, row): return _jpeg(open_photo(file_of(manifest, row), max_side=_LARGE).image)
 
+# %% ../nbs/23_clean.ipynb #9d0e7e02
+_AROUND = .5 # On each side, as a share of the box
+
+def _bird_picture(manifest, row, box):
+    "What is in `box` of a photograph, and around it, from near by"
+    left, top, right, bottom = box
+    across, down = _AROUND*(right-left), _AROUND*(bottom-top)
+    around = max(left-across, 0), max(top-down, 0), min(right+across, 1), min(bottom+down, 1)
+    [part] = open_parts(file_of(manifest, row), [around], side=_LARGE//2)
+    part.image.thumbnail((_LARGE, _LARGE))
+    return _jpeg(part.image)
+
+# %% ../nbs/23_clean.ipynb #9d0e7e04
 def _web(url):
     "`url`, if it leads to the web"
     return url if url.startswith(('http://', 'https://')) else ''
@@ -195,8 +208,11 @@ def _group(self:CleaningDesk, message, pictures):
 @patch
 def _zoom(self:CleaningDesk, message, pictures):
     row, = self.review.manifest.rows(id=message['photo'])
-    photo = self._photo(row, pictures, _large_picture)
-    return dict(photo=photo | dict(papers=_papers(row), link=_web(row.page_url), terms=_web(row.license_url)))
+    box = box_in(self.review.manifest.folder, row.sha256)
+    alone = bool(box and message.get('alone'))
+    photo = self._photo(row, pictures, partial(_bird_picture, box=box) if alone else _large_picture)
+    papers = dict(papers=_papers(row), link=_web(row.page_url), terms=_web(row.license_url))
+    return dict(photo=photo | papers | dict(box=box, alone=alone))
 
 @patch
 def _search(self:CleaningDesk, message, pictures):

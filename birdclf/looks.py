@@ -16,7 +16,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-import imagehash
 import numpy as np
 from fastcore.basics import patch
 from PIL import Image,ImageChops
@@ -213,6 +212,7 @@ def look(
     recipe:Preprocessing,
 )->Look:
     "Decode `file` to its end, and say what is in it"
+    from imagehash import phash # Not above: whoever only asks where a bird is does without
     file = Path(file)
     try: data = file.read_bytes() if file.is_file() and file.stat().st_size<=MAX_BYTES else file
     except OSError: data = file
@@ -221,7 +221,7 @@ def look(
     try: photo = open_photo(data, max_side=4*recipe.side, min_side=recipe.side)
     except PhotoError as e: return in_vain(reason_of(e))
     small = save_thumbnail(photo.image, thumbnail_of(folder, Row('', '', '', sha256=found)))
-    return Look('', found, len(data), photo.width, photo.height, photo.format, str(imagehash.phash(small)),
+    return Look('', found, len(data), photo.width, photo.height, photo.format, str(phash(small)),
                 sketch_of(small), traits(photo.image), pixels(photo.image, recipe)[0])
 
 def in_vain(reason:str)->Look:

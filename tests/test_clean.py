@@ -16,9 +16,10 @@ import pytest
 from flocks import BIRDS, NAMES, flock, rows_of, words  # noqa: F401 (a fixture)
 
 from birdclf.clean import CleaningDesk, CleaningPage, page, small_picture
+from birdclf.looks import Looks
 from birdclf.manifest import ManifestError
 from birdclf.photo import open_photo
-from birdclf.testing import paint_bird
+from birdclf.testing import PATIENCE, paint_bird
 from birdclf.thumbnails import thumbnail_of
 
 
@@ -154,6 +155,31 @@ def test_a_large_picture_with_its_papers(flock, tmp_path):
     assert open_photo(picture, max_side=9999).image.size == (1600, 800)
     assert (photo['papers']['Title'], photo['papers']['Author'], photo['papers']['Licence']) == ('<b>Robin</b>', 'not named', 'CC BY-SA 4.0')
     assert (photo['link'], photo['terms']) == ('', row.license_url)
+
+
+def test_the_bird_alone_has_all_pixels_of_the_file(flock, tmp_path):
+    "From the corner of a large photograph; without a box, or asked for the whole, it is the whole"
+    row = replace(rows_of(1)[0], sha256=paint(tmp_path, size=(4800, 3600)))
+    desk = CleaningDesk(flock(rows=[row]))
+    with Looks(tmp_path, 'a model') as looks: looks.put_box('0'*64, (.1, .1, .2, .2))
+    def zoomed(**more):
+        reply, (picture,) = desk.hear(dict(kind='zoom', photo=row.id, **more))
+        json.dumps(reply)
+        return reply['photo']['box'], reply['photo']['alone'], open_photo(picture, max_side=9999).image.size
+    assert zoomed(alone=True) == (None, False, (1600, 1200))
+    with Looks(tmp_path, 'a model') as looks: looks.put_box(row.sha256, (0, .9, .05, 1))
+    box, alone, size = zoomed(alone=True)
+    assert box == pytest.approx((0, .9, .05, 1)) and alone and size == pytest.approx((4800*.075, 3600*.15), abs=2)
+    assert zoomed()[1:] == (False, (1600, 1200))
+    (tmp_path/'bird.jpg').unlink()
+    reply, pictures = desk.hear(dict(kind='zoom', photo=row.id, alone=True))
+    assert reply['photo']['picture'] is None and 'no such file' in reply['photo']['fault'] and pictures == []
+
+
+def test_the_page_needs_no_network():
+    "Where birds are is read from what verifying has kept"
+    found = subprocess.run([sys.executable, '-c', 'import sys, birdclf.clean; print({"onnxruntime", "torch"} & set(sys.modules))'], capture_output=True, text=True, timeout=PATIENCE)
+    assert (found.stdout, found.stderr) == ('set()\n', '')
 
 
 # --- the page's object

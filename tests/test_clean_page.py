@@ -13,6 +13,7 @@ from PIL import Image
 from test_page import BREAKS, asleep, browser, pythons, served  # noqa: F401 (a fixture)
 
 import birdclf
+from birdclf.looks import Looks
 from birdclf.review import PAGE
 from birdclf.manifest import Manifest, Row
 from birdclf.species import load_species
@@ -425,6 +426,54 @@ def double_click_and_help(guest, rows):
     assert guest.page.evaluate("[...document.querySelector('.cl-page').children].filter(n => n.inert).length") >= 3
     guest.press('Escape')
     assert guest.focus() == 4
+
+
+BOX = (.25, .5, .5, .75) # Of a picture of 280 by 210 pixels, which is shown at most twice as large
+FRAME = """() => {
+    const image = document.querySelector('.cl-large'), outer = image.getBoundingClientRect(), {naturalWidth: w, naturalHeight: h} = image
+    const scale = Math.min(outer.width/w, outer.height/h), left = outer.x+(outer.width-w*scale)/2, top = outer.y+(outer.height-h*scale)/2
+    const frame = document.querySelector('.cl-spot').getBoundingClientRect()
+    return [(frame.left-left)/w/scale, (frame.top-top)/h/scale, (frame.right-left)/w/scale, (frame.bottom-top)/h/scale]
+}"""
+
+
+def picture(guest, what):
+    guest.page.wait_for_selector(f'.cl-figure[data-shown={what}]')
+    return guest.page.evaluate("(({naturalWidth: w, naturalHeight: h}) => [w, h])(document.querySelector('.cl-large'))")
+
+
+def the_bird_in_a_large_picture(guest, rows):
+    "A frame around it in windows of any size; by key, click and button the bird alone and the whole again; and one in which nobody has found any"
+    guest.press('ArrowRight', 'ArrowRight', 'z')
+    for size in (dict(width=1280, height=850), dict(width=700, height=900), dict(width=1100, height=420)):
+        guest.page.set_viewport_size(size)
+        assert picture(guest, 'whole') == [280, 210]
+        guest.page.wait_for_function(f'frame => {{ const found = ({FRAME})(); return found.every((edge, i) => Math.abs(edge-frame[i]) < .02) }}', arg=BOX)
+    for way in (lambda: guest.press('b'), lambda: guest.page.click('.cl-figure'), lambda: guest.page.click('text="The bird"')):
+        way()
+        assert picture(guest, 'bird') == [140, 106] and guest.page.locator('.cl-spot').count() == 0 # The box and half as much on each side, in whole pixels
+        way()
+        assert picture(guest, 'whole') == [280, 210] and guest.page.locator('.cl-spot').count() == 1
+    guest.press('b')
+    picture(guest, 'bird')
+    guest.press('ArrowRight')
+    guest.page.wait_for_selector(f'.cl-zoom[data-id="{rows[3].id}"]')
+    assert picture(guest, 'whole') == [280, 210] and guest.page.locator('.cl-spot').count() == guest.page.locator('text="The bird"').count() == 0
+    guest.press('b')
+    assert guest.read('note') == 'Nobody has found a bird in this one.'
+    guest.page.click('.cl-figure')
+    assert picture(guest, 'whole') == [280, 210]
+    guest.press('Escape')
+
+
+def test_the_bird_in_a_large_picture(anew, rows, data):
+    with Looks(data, 'a model') as looks: looks.put_box(rows[2].sha256, BOX)
+    the_bird_in_a_large_picture(anew(), rows)
+    (data/'looks.sqlite').write_bytes(b'a shopping list') # Somebody else's: then nobody knows, and the page goes on
+    guest = anew()
+    guest.press('ArrowRight', 'ArrowRight', 'z')
+    assert picture(guest, 'whole') == [280, 210] and guest.page.locator('.cl-spot').count() == 0
+    (data/'looks.sqlite').unlink()
 
 
 def test_looking_closer(anew, rows, kept):

@@ -89,7 +89,10 @@ const newAlbum = () => ({
   asked: new Map(), turning: null,   // pages that are on their way
 })
 const newChoice = () => ({focus: null, anchor: null, selected: new Set()})
-const newPanel = () => ({box: null, zoomed: null, back: null, large: null, said: null})
+const newPanel = () => ({
+  box: null, zoomed: null, back: null, large: null, said: null,
+  figure: null, image: null, shown: null,   // of a large picture: its places, and what the kernel said of it
+})
 
 export const idsOf = (album, number = album.number) => album.sheets.get(number) || []
 export const shown = album => idsOf(album).flatMap(id => [id, ...album.opened.get(id) || []])
@@ -478,6 +481,7 @@ export const TABLE = [
   ['a', 'select the whole page, or nothing', ['a', 'Ctrl+a'], selectAll],
   ['g', 'show and select all copies of it', ['g'], page => openGroup(page, page.choice.focus)],
   ['z or Enter', 'look closer', ['z', 'Enter'], closer, 'large too'],
+  ['b', 'in a large picture: the bird alone, from near by, and back', ['b'], alone, 'large too'],
   ['n or Page Down', 'next page', ['n', 'PageDown'], page => turnBy(page, 1)],
   ['p or Page Up', 'previous page', ['p', 'PageUp'], page => turnBy(page, -1)],
   ['?', 'this list', ['?'], page => help(page), 'large too'],
@@ -557,29 +561,54 @@ async function zoom(page, id) {
   await page.written
   page.choice.selected.clear()
   const box = page.panel.zoomed ? page.panel.box : openPanel(page, 'zoom', 'One photograph')
-  page.panel.zoomed = id
+  Object.assign(page.panel, {zoomed: id, shown: null})
   setFocus(page, id)
   const photo = page.album.photos.get(id)
   box.replaceChildren()
   const figure = make('figure', 'figure', box), side = make('div', 'side', box), image = make('img', 'large', figure)
   image.alt = photo ? nameOf(photo) : ''
   if (photo?.url) image.src = photo.url
+  Object.assign(page.panel, {figure, image})
   box.focus({preventScroll: true})
   const reply = await ask(page, {kind: 'zoom', photo: id}).catch(error => alarm(page, error.message))
   if (!reply || page.panel.zoomed !== id) return
-  await enlarge(page.panel, figure, image, reply)
+  await enlarge(page.panel, reply)
+  if (reply.photo.box) figure.onclick = () => alone(page)
   box.dataset.id = id
   showFacts(page, side, reply.photo)
   showZoomed(page)
 }
 
-async function enlarge(panel, figure, image, {blob, photo}) {
+async function enlarge(panel, {blob, photo}) {
+  const {figure, image} = panel
   if (panel.large) URL.revokeObjectURL(panel.large)
   if (!blob) return figure.replaceChildren(write('p', 'fault', photo.fault))
   image.src = panel.large = URL.createObjectURL(blob)
   await image.decode().catch(() => null)
   const most = 2 * Math.max(image.naturalWidth, image.naturalHeight)
   image.style.maxWidth = image.style.maxHeight = `${most}px`
+  panel.shown = photo
+  figure.querySelector('.cl-sheet')?.remove()
+  if (photo.box && !photo.alone) frameBird(figure, image, photo.box)
+  figure.dataset.shown = photo.alone ? 'bird' : 'whole'
+}
+
+function frameBird(figure, {naturalWidth: width, naturalHeight: height}, box) {
+  const [left, top, right, bottom] = box.map(edge => 100 * edge)
+  const sheet = make('div', 'sheet', figure), bird = make('div', 'spot', sheet)
+  sheet.style.setProperty('--ratio', width / height)
+  sheet.style.maxWidth = `${2 * width}px`
+  const size = {width: `${right - left}%`, height: `${bottom - top}%`}
+  Object.assign(bird.style, {left: `${left}%`, top: `${top}%`, ...size})
+}
+
+async function alone(page) {
+  const {panel} = page, {zoomed, shown} = panel
+  if (!shown) return
+  if (!shown.box) return note(page, 'Nobody has found a bird in this one.')
+  const message = {kind: 'zoom', photo: zoomed, alone: !shown.alone}
+  const reply = await ask(page, message).catch(error => alarm(page, error.message))
+  if (reply && panel === page.panel && panel.shown === shown) await enlarge(panel, reply)
 }
 
 function showFacts(page, side, photo) {
@@ -595,6 +624,7 @@ function showFacts(page, side, photo) {
   const ways = make('div', 'buttons', side)
   press('button', '‹ Before', ways, () => walk(page, -1), '←')
   press('button', 'After ›', ways, () => walk(page, 1), '→')
+  if (photo.box) press('button', 'The bird', ways, () => alone(page), 'b')
   press('button', 'Close', ways, () => close(page), 'Esc')
   if (photo.reasons.length) {
     const list = make('ul', 'why', side)

@@ -57,7 +57,7 @@ test('every key of the table has one deed', () => {
 })
 
 test('a large picture lets through what is meant for it', () => {
-  for (const key of ['k', '1', 'd', 'Delete', 'r', '0', 'u', 'Ctrl+z', 'y', 'z', 'Enter', '?', 'Escape']) {
+  for (const key of ['k', '1', 'd', 'Delete', 'r', '0', 'u', 'Ctrl+z', 'y', 'z', 'b', 'Enter', '?', 'Escape']) {
     assert.ok(deedOf(key, 'a'), key)
   }
   for (const key of ['e', 'n', 'p', 'PageUp', ' ', 'a', 'Ctrl+a', 'g']) assert.equal(deedOf(key, 'a'), null, key)
