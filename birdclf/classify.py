@@ -219,7 +219,7 @@ class Classifier:
         return photo, [replace(whole, box=_around(found))] if named else found
 
     def ranked(self, photo:Photo, found:list[Found])->list[tuple[Found,Answer]]:
-        "The birds of `found`, each with its answer, best first; if none is a bird, the first as a whole picture, without a box"
+        "The birds of `found` with their answers, best first; where none is a bird, the whole picture without a box"
         said = [(one, self.decide(one, photo)) for one in found]
         birds = [pair for pair in said if pair[1].box and pair[1].verdict!='not_bird']
         if not birds: return [(found[0], replace(said[0][1], box=None))]

@@ -155,7 +155,8 @@ def gather_evidence(
 )->Evidence:
     "What `looks` knows of `rows`"
     digests = [row.sha256 for row in rows]
-    found, (left, top, right, bottom) = looks.get(digests, 'species', 'open_set', 'embedding', 'traits'), looks.boxes(digests).T
+    found = looks.get(digests, 'species', 'open_set', 'embedding', 'traits')
+    left, top, right, bottom = looks.boxes(digests).T
     names = sorted({row.bird for row in rows})
     labels, place = _places(rows, names), _places(rows, [bird.scientific for bird in bundle.species])
     thought, said = opinion(bundle, found.species, found.open_set), among_best(rows, found.embedding, labels)
