@@ -467,7 +467,7 @@ SMALL = Finding(side=768, place=.9, share=.5, margins=(.15, .5), overlap=.4, mos
 
 
 class Seeing:
-    "A network that sees one bird in the square right below the middle of each look: a magpie from near by, and no bird of ours otherwise"
+    "A network that sees one bird in the square right below the middle of each look: an oriole from near by, and no bird of ours otherwise"
     def __init__(self, bundle): self.recipe, self.names, self.closer = bundle.preprocessing, [bird.scientific for bird in bundle.species], 0
     def mirrored(self, looks): return np.concatenate([looks, looks[..., ::-1]])
 
@@ -475,7 +475,7 @@ class Seeing:
         near, n = len(batch) == 4, len(batch) # Two margins, and their mirror images
         self.closer += near
         species, places = np.zeros((n, len(self.names)), np.float32), np.full((n, 5, 8, 8), .5, np.float32)
-        species[:, self.names.index('Pica pica')] = 9
+        species[:, self.names.index('Oriolus oriolus')] = 9
         places[:, 0] = -9
         places[:, 0, 4, 4] = 9
         return species, np.tile(np.float32([8, 6 if near else -6]), (n, 1)), np.ones((n, 8), np.float32), places, None
@@ -488,7 +488,7 @@ def finder(classifier):
 
 
 def test_a_small_bird_is_looked_at_from_near_by_once(tmp_path, finder):
-    gathered(tmp_path, {f'{n}.jpg': saved(made_up(n)) for n in range(3)}, 'Pica pica')
+    gathered(tmp_path, {f'{n}.jpg': saved(made_up(n)) for n in range(3)}, 'Oriolus oriolus')
     report = run(tmp_path, finder)
     assert (report.photographs, report.near, finder.network.closer) == (3, 3, 3) and '3 with a small bird, looked at from near by' in str(report)
     again = run(tmp_path, finder)
@@ -502,7 +502,7 @@ def test_a_small_bird_is_looked_at_from_near_by_once(tmp_path, finder):
 
 def test_small_birds_wait_for_the_next_run(tmp_path, finder):
     "Ctrl-C while they are looked at: what was seen is kept, and the next run does the rest"
-    gathered(tmp_path, {f'{n}.jpg': saved(made_up(n)) for n in range(4)}, 'Pica pica')
+    gathered(tmp_path, {f'{n}.jpg': saved(made_up(n)) for n in range(4)}, 'Oriolus oriolus')
     bar = Quiet(lambda: signal.raise_signal(signal.SIGINT) if bar.shown == 4+2 else None)
     assert run(tmp_path, finder, bar).stopped
     with Looks(tmp_path, sha256(finder.bundle.model).hexdigest()) as looks: assert len(looks.known('closer')) == 2
@@ -512,7 +512,7 @@ def test_small_birds_wait_for_the_next_run(tmp_path, finder):
 
 def test_a_small_bird_that_cannot_be_opened_again_is_no_failure(tmp_path, finder, monkeypatch):
     def gone(*_, **__): raise PhotoError('missing')
-    gathered(tmp_path, {'0.jpg': saved(made_up(0))}, 'Pica pica')
+    gathered(tmp_path, {'0.jpg': saved(made_up(0))}, 'Oriolus oriolus')
     with monkeypatch.context() as patch:
         patch.setattr(verifying, 'open_parts', gone)
         assert run(tmp_path, finder).near == 1
@@ -524,7 +524,7 @@ def test_a_small_bird_that_cannot_be_opened_again_is_no_failure(tmp_path, finder
 
 def test_a_store_from_before_there_were_boxes(tmp_path, finder):
     "It goes on: nothing is looked at again, and no box is known"
-    gathered(tmp_path, {'0.jpg': saved(made_up(0))}, 'Pica pica')
+    gathered(tmp_path, {'0.jpg': saved(made_up(0))}, 'Oriolus oriolus')
     run(tmp_path, finder)
     with sqlite3.connect(tmp_path/'looks.sqlite') as db:
         for table in ('boxes', 'closer'): db.execute(f'DROP TABLE {table}')
