@@ -19,6 +19,7 @@ from PIL import Image,ImageFilter
 from torch import nn
 
 from .bundle import Finding
+from .photo import open_photo
 
 # %% ../nbs/46_places.ipynb #16a00006
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def background(
     rng:np.random.Generator,
 )->Image.Image:
     "A part of a picture without birds"
-    image = Image.open(path).convert('RGB')
+    image = open_photo(path, max_side=4096).image
     scale = max(wanted/length for wanted,length in zip(size, image.size))*rng.uniform(1, 2.2)
     width, height = (wanted/scale for wanted in size)
     left, top = rng.uniform(0, image.width-width), rng.uniform(0, image.height-height)
@@ -55,7 +56,7 @@ def surroundings(
     rng:np.random.Generator,
 )->Image.Image|None:          # None where the bird leaves no room
     "What is beside a bird, over and over, in mirror images of itself"
-    image, (left, top, right, bottom) = Image.open(framed.path).convert('RGB'), framed.box
+    image, (left, top, right, bottom) = open_photo(framed.path, max_side=4096).image, framed.box
     strips = (0, 0, left, 1), (right, 0, 1, 1), (0, 0, 1, top), (0, bottom, 1, 1)
     best = max(strips, key=lambda strip: (strip[2]-strip[0])*(strip[3]-strip[1]))
     strip = image.crop([round(edge*length) for edge,length in zip(best, image.size*2)])
@@ -77,7 +78,7 @@ def paste_bird(
     rng:np.random.Generator,
 )->tuple|None:                # Its box, in pixels
     "Lay a bird into `garden`, with some of its surroundings and soft edges"
-    image = Image.open(framed.path).convert('RGB')
+    image = open_photo(framed.path, max_side=4096).image
     left, top, right, bottom = (edge*length for edge,length in zip(framed.box, image.size*2))
     longer = max(right-left, bottom-top)
     margins = rng.uniform(.06, .6, 4)*longer*rng.choice([.4, 1])
@@ -127,7 +128,7 @@ def compose(
 
 def _portrait(path, box, rng):
     "A photograph itself, mirrored or not, cropped no further than the bird, and of any size"
-    image = Image.open(path).convert('RGB')
+    image = open_photo(path, max_side=4096).image
     left, top, right, bottom = box or [*rng.uniform(.1, .4, 2), *rng.uniform(.6, .9, 2)]
     near = rng.random(4)*(rng.random(4)<.6) # How far each edge moves towards the bird
     cut = near[0]*left, near[1]*top, 1-near[2]*(1-right), 1-near[3]*(1-bottom)
