@@ -86,7 +86,8 @@ see the figures.
 another matter.
 - It was not judged by sex, age or season. Males in spring are photographed most.
 - Some birds are told apart by their song and not by sight, even by people.
-- It names one bird a picture. Of two it names one.
+- It looks for small birds and for several, and answers on each; some it misses, and the figures above are \
+about birds that fill their pictures.
 - Nobody should count, shoot, ring or buy anything because of it."""
 
 _DEMONSTRATION = """None of the photographs is in this folder or in the package. The model is a demonstration; \
