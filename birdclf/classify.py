@@ -174,12 +174,6 @@ def decide(
     return Answer(verdict, species, ranking[:enough], best.probability, scores, ranking, small, colourless)
 
 # %% ../nbs/51_classify.ipynb #00000021
-_ORDER = 'sure', 'one_of', 'other_bird', 'not_bird'
-
-def _rank(answer):
-    "Sorts the answers about several birds, the best first"
-    return _ORDER.index(answer.verdict), -answer.scores.known*answer.probability
-
 def _around(found):
     "One box around all that was found, of which nothing has a name: parts of one large bird"
     edges = [one.box for one in found if one.box]
@@ -219,11 +213,11 @@ class Classifier:
         return photo, [replace(whole, box=_around(found))] if named else found
 
     def ranked(self, photo:Photo, found:list[Found])->list[tuple[Found,Answer]]:
-        "The birds of `found` with their answers, best first; where none is a bird, the whole picture without a box"
+        "The birds of `found` with their answers, the named first; where none is a bird, the whole picture without a box"
         said = [(one, self.decide(one, photo)) for one in found]
         birds = [pair for pair in said if pair[1].box and pair[1].verdict!='not_bird']
         if not birds: return [(found[0], replace(said[0][1], box=None))]
-        return sorted(birds, key=lambda pair: _rank(pair[1]))
+        return sorted(birds, key=lambda pair: pair[1].species is None) # And the surest place first, as they were found
 
     def evidence(
         self,
