@@ -134,4 +134,4 @@ def test_no_chapter_and_no_test_is_faster():
     found = {path: path.read_text(encoding='utf-8') for folder in ('nbs', 'tests') for path in (ROOT/folder).glob('*.*') if path.suffix in ('.ipynb', '.py')}
     lines = {path.name: re.findall(r'^\W*((?:import|from) [\w., ]*(?:birdclf|onnxruntime)\b)', text, re.M) for path, text in found.items() if path != Path(__file__)}
     users = {name: said for name, said in lines.items() if any('onnxruntime' in line for line in said)}
-    assert '51_classify.ipynb' in users and [name for name, said in users.items() if 'birdclf' not in said[0]] == []
+    assert '57_network.ipynb' in users and [name for name, said in users.items() if 'birdclf' not in said[0]] == []

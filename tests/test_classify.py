@@ -330,14 +330,14 @@ def network(species=74, size=224, outputs=('species', 'open_set', 'embedding'), 
 
 def test_a_small_network_works(tmp_path):
     n, size = len(load_bundle().species), load_bundle().preprocessing.size
-    remade(tmp_path/'b', model=network(n, size).SerializeToString())
+    remade(tmp_path/'b', model=network(n, size).SerializeToString(), finding=None)
     assert check(Classifier.load(tmp_path/'b').classify(paint_bird('Amsel')), load_bundle(tmp_path/'b')).verdict in VERDICTS
 
 
 @pytest.mark.parametrize('changes', [dict(species=5), dict(size=100), dict(outputs=('species', 'open_set')), dict(open_set=3), dict(input='picture'), dict(scale=float('nan'))])
 def test_a_network_that_is_another(tmp_path, changes):
     size = load_bundle().preprocessing.size
-    remade(tmp_path/'b', model=network(**dict(species=len(load_bundle().species), size=size) | changes).SerializeToString())
+    remade(tmp_path/'b', model=network(**dict(species=len(load_bundle().species), size=size) | changes).SerializeToString(), finding=None)
     with pytest.raises(BundleError, match='Export the model again') as caught: Classifier.load(tmp_path/'b')
     assert '\n' not in str(caught.value)
 
