@@ -371,19 +371,27 @@ def large():
     return noisy(2400, 2100, noise=40)
 
 
+def close_call(answer, classifier):
+    "Whether a little less sharpness may turn the verdict"
+    limits = classifier.bundle.thresholds
+    return min(abs(answer.scores.known-limits.known), abs(answer.scores.bird-limits.bird)) < .1
+
+
 def test_a_large_picture_is_made_smaller(guest, classifier, large, thirty):
-    "And gets the same answer"
+    "And gets the same answer, unless it is a close call; the bird that it resembles most is the same in any case"
     for kind,data in ((kind, make(large)) for kind,make in PLAIN.items()):
         assert len(data) > AS_IS
         guest.sent.clear()
         guest.choose(('large', data))
         answer, shown = classifier.classify(data), guest.birds()
         assert max(guest.sent) < 2**20, kind
-        assert (guest.verdict(), shown[:1]) == (answer.verdict, [answer.ranking[0].species.english][:len(shown)]), kind
+        assert shown[:1] == [answer.ranking[0].species.english][:len(shown)], kind
+        assert guest.verdict() == answer.verdict or close_call(answer, classifier), kind
     guest.sent.clear()
     guest.choose(thirty)
     assert max(guest.sent) < 3*2**20
-    assert guest.verdict() == classifier.classify(thirty.read_bytes()).verdict
+    answer = classifier.classify(thirty.read_bytes())
+    assert guest.verdict() == answer.verdict or close_call(answer, classifier)
 
 
 def test_what_the_browser_would_show_otherwise_is_sent_as_it_is(guest, classifier, large, tmp_path):
