@@ -163,15 +163,12 @@ def closer(
     widest = int(np.argmax(margins))
     pixels_needed = round(recipe.size*(1+2*max(margins))/(1+2*min(margins)))
     parts = cut([row[widest] for row in windows], pixels_needed)
-    square = recipe.size, recipe.size
-    looks = np.stack([squeezed(part.image, part.at(view), square, recipe) for part,row in zip(parts, windows) for view in row])
-    *said, places, _ = network.maps(network.mirrored(looks))
-    steady = _steady(places, recipe.flip).reshape(len(boxes), len(margins), *places.shape[1:])
     found = []
-    for i,row in enumerate(windows):
-        mine = [i*len(margins)+j+k for k in ((0, len(looks)) if recipe.flip else (0,)) for j in range(len(margins))]
-        sure, box = redrawn(boxes[i], row, steady[i], finding)
-        found.append(Found(box, sure, *averaged(*(x[mine] for x in said))))
+    for box,row,part in zip(boxes, windows, parts): # One bird after the other: all at once would fill the memory
+        looks = np.stack([squeezed(part.image, part.at(view), (recipe.size, recipe.size), recipe) for view in row])
+        *said, places, _ = network.maps(network.mirrored(looks))
+        sure, drawn = redrawn(box, row, _steady(places, recipe.flip), finding)
+        found.append(Found(drawn, sure, *averaged(*said)))
     return found
 
 # %% ../nbs/54_find.ipynb #16f50020
