@@ -221,6 +221,7 @@ def find(
     near = closer(network, [tuple(map(float, place)) for _,place in places], size, finding, cut)
     return photo, whole, near or [whole if whole.sure>=_HALF else replace(whole, box=None)]
 
+# %% ../nbs/54_find.ipynb #16c10005
 def _in_frame(network, finding, box, size, cut):
     "What is in a frame that somebody has drawn"
     if finding is None: return Found(box, 1., *network(_only(cut([box], network.recipe.size)[0], box)))

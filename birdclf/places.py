@@ -50,6 +50,7 @@ def background(
     left, top = rng.uniform(0, image.width-width), rng.uniform(0, image.height-height)
     return image.resize(size, Image.Resampling.BICUBIC, box=(left, top, left+width, top+height))
 
+# %% ../nbs/46_places.ipynb #16c10001
 def surroundings(
     framed:Framed,
     size:tuple[int,int],      # Width and height, in pixels
@@ -82,7 +83,8 @@ def paste_bird(
     left, top, right, bottom = (edge*length for edge,length in zip(framed.box, image.size*2))
     longer = max(right-left, bottom-top)
     margins = rng.uniform(.06, .6, 4)*longer*rng.choice([.4, 1])
-    cut = max(0, left-margins[0]), max(0, top-margins[1]), min(image.width, right+margins[2]), min(image.height, bottom+margins[3])
+    cut = (max(0, left-margins[0]), max(0, top-margins[1]),
+           min(image.width, right+margins[2]), min(image.height, bottom+margins[3]))
     scale = side/longer
     width, height = round((cut[2]-cut[0])*scale), round((cut[3]-cut[1])*scale)
     if min(width, height)<8 or width>garden.width or height>garden.height: return None
@@ -92,6 +94,7 @@ def paste_bird(
     garden.paste(bird, (x, y), _soft(bird.size, inner, rng))
     return x+inner[0], y+inner[1], x+inner[2], y+inner[3]
 
+# %% ../nbs/46_places.ipynb #16c10002
 def _soft(size, inner, rng):
     "A mask whose edges fade out beside the bird; one in four stays hard"
     mask, (width, height) = Image.new('L', size, 255), size
@@ -126,6 +129,7 @@ def compose(
     if place is None: return _garden(background(nothing, size, rng), nothing, birds, None, kind<.95, rng)
     return _garden(place, one.path, birds, one, kind<.78, rng)
 
+# %% ../nbs/46_places.ipynb #16c10003
 def _portrait(path, box, rng):
     "A photograph itself, mirrored or not, cropped no further than the bird, and of any size"
     image = open_photo(path, max_side=4096).image
@@ -236,6 +240,7 @@ def learned(
         found.setdefault(lesson.image.size, []).append(row)
     return {size: [np.stack(part) for part in zip(*rows)] for size,rows in found.items()}
 
+# %% ../nbs/46_places.ipynb #16c10004
 def fit_places(
     lessons:Learned,
     epochs:int=12,
