@@ -209,8 +209,8 @@ class Classifier:
     def look(self, source, *, box:Box|None=None, turn:int=0)->tuple[Photo,list[Found]]:
         "The photograph, and what the network sees in it: the birds, or the whole picture where there is none"
         photo, whole, found = find(self.network, self.bundle, source, box=box, turn=turn)
-        named = whole and self.decide(whole).species and not any(self.decide(one).species for one in found)
-        return photo, [replace(whole, box=_around(found))] if named else found
+        if whole is None or any(self.decide(one).species for one in found): return photo, found
+        return photo, [replace(whole(), box=_around(found))] if self.decide(whole()).species else found
 
     def ranked(self, photo:Photo, found:list[Found])->list[tuple[Found,Answer]]:
         "The birds of `found` with their answers, the named first; where none is a bird, the whole picture without a box"

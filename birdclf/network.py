@@ -7,6 +7,7 @@ __all__ = ['squeezed', 'view', 'pixels', 'open_session', 'averaged', 'Network']
 
 # %% ../nbs/57_network.ipynb #e9d590c1
 import os
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -22,8 +23,13 @@ def squeezed(
 )->np.ndarray:                 # float32, (3, height, width)
     "A part of `image`, as the network takes it"
     small = image.resize(size, Image.Resampling.BILINEAR, box=box)
-    values = np.asarray(small, dtype=np.float32)/255
-    return ((values-np.float32(recipe.mean))/np.float32(recipe.std)).transpose(2, 0, 1)
+    return np.stack([values[np.asarray(band)] for values,band in zip(_values(recipe), small.split())])
+
+@lru_cache
+def _values(recipe):
+    "What the network takes for each of the 256 values of red, green and blue: looked up, it is there sooner"
+    values = np.arange(256, dtype=np.float32)[:,None]/255
+    return ((values-np.float32(recipe.mean))/np.float32(recipe.std)).T.copy()
 
 # %% ../nbs/57_network.ipynb #00000014
 def view(
@@ -88,8 +94,9 @@ class Network:
         self.recipe, self.session = bundle.preprocessing, open_session(bundle)
         names = _OUTPUTS+_MAPS if bundle.finding else _OUTPUTS
         n, size = len(bundle.species), self.recipe.size
-        insist(not bundle.finding or size%32==0,
-               f'preprocessing.size is {size}; to find birds it must be a multiple of 32.')
+        insist(not bundle.finding or (size%32==0 and 0 in self.recipe.views),
+               f'preprocessing.size is {size}, and views are {list(self.recipe.views)}; to find birds, the size must be '
+               'a multiple of 32, and 0 one of the views.')
         try: shapes = [out.shape for out in self._run(np.zeros((2, 3, size, size), np.float32), names)]
         except BundleError: raise
         except Exception as e:

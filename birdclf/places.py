@@ -272,7 +272,7 @@ def _batches(lessons, batch, rng):
 
 # %% ../nbs/46_places.ipynb #16a00016
 PLACES = {'mobilenetv2-inat': 'places.npz'} # Backbones for which such maps were fitted, and the file in the package
-FINDING = Finding(side=768, place=.9, share=.55, margins=(.15,.5), overlap=.4, most=6)
+FINDING = Finding(side=768, place=.5, share=.5, margins=(.15,.5), overlap=.25, most=6)
 
 def load_places(backbone:str)->Places|None: # None for a backbone for which nobody has fitted any
     "The maps that belong to `backbone`"

@@ -309,9 +309,9 @@ def _area(box): return (box[2]-box[0])*(box[3]-box[1]) # nan is not less than an
 @patch
 def _near(self:Verifier, row, box):
     "The box, drawn anew, and what the network says to it; nan where there is no bird after all"
-    network, finding, file = self.classifier.network, self.classifier.bundle.finding, file_of(self.manifest, row)
+    classifier, file = self.classifier, file_of(self.manifest, row)
     def cut(boxes, side): return open_parts(file, boxes, side=side)
-    try: [found] = closer(network, [box], (row.width, row.height), finding, cut)
+    try: [found] = closer(classifier.network, classifier.bundle, [box], (row.width, row.height), cut)
     except PhotoError: found = None
     if found and found.sure>=_SURE: return found.box, found.species, found.open_set
     return [np.nan]*4, [np.nan]*len(self.classifier.species), [np.nan]*2

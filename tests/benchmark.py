@@ -2,7 +2,7 @@
 
 Every figure is that of whole processes, as a person meets them: from a shell that has nothing loaded to the first answer,
 with the largest memory on the way; and then, in a process that is warm, from the bytes of a photograph to the answer.
-There are two photographs of 12 megapixels: one that is all bird, whose answer needs no search, and a garden in which the same
+There are two photographs of 12 megapixels: a portrait, whose answer needs no search (nor do those of five real ones in six), and a garden in which the same
 bird fills an eighth of the width and has to be found. Both are painted. The goals are ratios, so that a slow machine can be asked
 as well: fastai's way takes at least 5 times as long as ours where nothing is searched for, and 3 times where it is. A busy machine
 cannot: torch's threads wait for each other, and its share of a crowd is worse than ours.
@@ -43,11 +43,14 @@ Path(sys.argv[1]).write_bytes(data.getvalue())
 
 SUREST = """
 from birdclf.classify import Classifier
+from birdclf.find import glance
 from birdclf.testing import BIRDS, paint_bird
 classifier = Classifier.load()
-answers = [(classifier.classify(paint_bird(name, seed)), name, seed) for name in BIRDS for seed in range(3)]
-answer, name, seed = max(answers, key=lambda found: (found[0].verdict == 'sure', found[0].probability))
-print(name, seed, sep='\\t')
+def portrait(name, seed):
+    picture = paint_bird(name, seed)
+    answer, seen = classifier.classify(picture), glance(classifier.network, classifier.bundle, classifier.open(picture))[0]
+    return len(seen) == 1, answer.verdict == 'sure', answer.probability, name, seed
+print(*max(portrait(name, seed) for name in BIRDS for seed in range(3))[3:], sep='\\t')
 """
 
 LEARNER = """

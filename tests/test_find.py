@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from birdclf.bundle import BundleError, load_bundle, save_bundle
-from birdclf.classify import Classifier
-from birdclf.find import boxes_of, distinct, find, shared, window
+from birdclf.classify import Classifier, decide
+from birdclf.find import apart, boxes_of, distinct, find, glance, shared, window
 from birdclf.testing import paint_bird, paint_scene
 
 
@@ -172,3 +172,55 @@ def test_geometry():
     assert len(found) <= 6 and [sure for sure, _ in found] == sorted((sure for sure, _ in found), reverse=True)
     sure, boxes = boxes_of(rng.normal(0, 2, (5, 7, 9)).clip(.01))
     assert sure.shape == (63,) and (0 <= boxes).all() and (boxes <= 1).all()
+
+
+def grainy(picture, size=(2000, 1500)):
+    "As a large photograph is: with grain, in which parts of a bird look like birds"
+    grain = np.random.default_rng(0).normal(0, 12, (size[1]//2, size[0]//2, 3)).repeat(2, 0).repeat(2, 1)
+    return Image.fromarray((np.asarray(picture.resize(size, Image.Resampling.BICUBIC))+grain).clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize('name, seed', [('Weißstorch', 0), ('Weißstorch', 1), ('Amsel', 0), ('Pirol', 1), ('Rotkehlchen', 2)])
+def test_a_large_bird_is_one_and_not_its_parts(classifier, name, seed):
+    answer = classifier.classify(grainy(paint_bird(name, seed)))
+    assert len(answer.birds) <= 1, [bird.box for bird in answer.birds]
+
+
+@pytest.mark.parametrize('boxes, stay', [
+    ([(.1, .1, .5, .5), (.12, .1, .5, .52), (.6, .6, .9, .9)], [0, 2]), # Nearly the same
+    ([(.1, .1, .9, .9), (.2, .2, .4, .4)], [0]),                        # A part of the first
+    ([(.2, .2, .4, .4), (.1, .1, .9, .9)], [0]),                        # The first is a part of it
+    ([(0, 0, .4, .4), (.39, 0, .8, .4), (0, .39, .4, .8)], [0, 1, 2]),  # They touch
+    ([(.3, .3, .3, .3), (.3, .3, .3, .3)], [0, 1]),                     # Nothing shares nothing
+    ([], [])])
+def test_what_is_the_same_bird_is_found_once(boxes, stay): assert apart(boxes, .25) == stay
+
+
+@pytest.fixture
+def looks(classifier, monkeypatch):
+    "How many pictures the network was shown"
+    shown, maps = [], classifier.network.maps
+    monkeypatch.setattr(classifier.network, 'maps', lambda batch: shown.append(batch.shape) or maps(batch))
+    return shown
+
+
+def test_only_what_is_not_clear_is_asked_before_the_mirror(classifier, looks):
+    "And the answer is that of all the looks"
+    for name in ('Weißstorch', 'Amsel', 'Stockente', 'Pirol', 'Rotkehlchen', 'Blaumeise'):
+        photo = classifier.open(paint_bird(name))
+        looks.clear()
+        quick, whole = glance(classifier.network, classifier.bundle, photo)[1](), classifier.network(photo.image)
+        asked = sum(shape[0] for shape in looks)
+        decided = [decide(classifier.bundle, *said) for said in ((quick.species, quick.open_set), whole[:2])]
+        assert decided[0].verdict == decided[1].verdict and decided[0].species == decided[1].species
+        if asked == 4: np.testing.assert_allclose(quick.species, whole[0], atol=1e-4)
+        else:
+            assert asked == 2
+            assert max(decided[0].scores.bird, 1-decided[0].scores.bird) >= .95
+
+
+def test_the_whole_is_asked_only_if_somebody_wants_to_know(classifier, looks):
+    picture, _ = garden(('Weißstorch', 1100, 900), side=400)
+    answer = classifier.classify(picture)
+    squares = [shape[0] for shape in looks if shape[2:] == (256, 256)]
+    assert squares[0] == 1 and (answer.species is None or sum(squares) <= 5)
