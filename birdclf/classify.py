@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from .bundle import Bundle,load_bundle
-from .find import Box,Found,evidence,find,open_for
+from .find import Found,evidence,find,open_for
 from .network import Network
-from .photo import Photo,PhotoError
+from .photo import Box,Photo,PhotoError
 from .species import Species
 from .tips import Tip,tips_for
 

@@ -19,10 +19,10 @@ from torch import nn
 
 from .backbone import get_backbone
 from .bundle import Bundle,check_place,save_bundle
-from .evaluate import Figure,Judged,Predictions,judge,show_figures
+from .evaluate import Figure,Judged,Predictions,judge,show_figures,wilson
 from .folder import (
     NOT_BIRD,OTHER_BIRD,Record,check_writable,labels_of,one_by_one,read_folder,read_metadata,several_names)
-from .places import FINDING,load_places
+from .places import FINDING,PLACES,load_found,load_places
 from .species import SpeciesList,load_species
 from .train import Recipe,check_sources,cross_validate,fingerprint,look_at,rank_distrib,train
 
@@ -86,8 +86,8 @@ see the figures.
 another matter.
 - It was not judged by sex, age or season. Males in spring are photographed most.
 - Some birds are told apart by their song and not by sight, even by people.
-- It looks for small birds and for several, and answers on each; some it misses, and the figures above are \
-about birds that fill their pictures.
+- It looks for small birds and for several, and answers on each; some it misses, its frames are rough, and what \
+it finds is a stranger a little more often.
 - Nobody should count, shoot, ring or buy anything because of it."""
 
 _DEMONSTRATION = """None of the photographs is in this folder or in the package. The model is a demonstration; \
@@ -121,6 +121,17 @@ nobody. Where nothing or everything was right, the interval is Wilson's; a "-" s
 where a figure or an interval has nothing to say: no photographs of strangers, or nothing that resampling could \
 change."""
 
+# %% ../nbs/43_export.ipynb #16c00091
+def _small_birds(species, recipe):
+    "How well small birds are found, where that was measured"
+    if recipe.backbone not in PLACES or list(species)!=list(load_species()): return ''
+    lines = ['', 'Small birds, and several in a picture, found and named; what was asked about had been put away before.', '',
+             '| | | 95 % interval |', '| --- | --- | --- |']
+    for what,part,all_ in load_found():
+        low, high = (f'{100*edge:.1f} %' for edge in wilson(part, all_))
+        lines.append(f'| {what[:1].upper()}{what[1:]} | {part} of {all_} ({100*part/all_:.1f} %) | {low} to {high} |')
+    return '\n'.join(lines)+'\n'
+
 # %% ../nbs/43_export.ipynb #0000000b
 def model_card(
     species:SpeciesList,
@@ -153,7 +164,7 @@ no birds.
 {_judged_how(len(ours), len({r.group for r in ours}))}
 
 {show_figures(figures)}
-
+{_small_birds(species, recipe)}
 ## What it cannot do
 
 {_LIMITS.format(n=len(species))}

@@ -599,7 +599,7 @@ register_heif_opener()
 logging.getLogger('PIL').addHandler(logging.NullHandler()) # What Pillow logs is for those who ask
 
 # %% ../nbs/01_photo.ipynb #5a10e003
-Box = tuple[float,float,float,float]
+Box = tuple[float,float,float,float] # Left, top, right, bottom, in fractions of the upright picture
 _NEARLY = 1e-6 # What arithmetic may lose, in fractions and in pixels
 
 def inside(box:Box)->Box:

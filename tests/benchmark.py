@@ -2,7 +2,7 @@
 
 Every figure is that of whole processes, as a person meets them: from a shell that has nothing loaded to the first answer,
 with the largest memory on the way; and then, in a process that is warm, from the bytes of a photograph to the answer.
-There are two photographs of 12 megapixels: a portrait, whose answer needs no search (nor do those of five real ones in six), and a garden in which the same
+There are two photographs of 12 megapixels: a portrait, whose answer needs no search (nor does that of most real ones), and a garden in which the same
 bird fills an eighth of the width and has to be found. Both are painted. The goals are ratios, so that a slow machine can be asked
 as well: fastai's way takes at least 5 times as long as ours where nothing is searched for, and 3 times where it is. A busy machine
 cannot: torch's threads wait for each other, and its share of a crowd is worse than ours.
