@@ -256,9 +256,10 @@ class BirdPage(anywidget.AnyWidget):
     limits.tag(sync=True)
     birds = traitlets.List().tag(sync=True)
     icon = traitlets.Unicode(ICON).tag(sync=True)
+    language = traitlets.Unicode(help="It begins in this one; in the browser's where empty").tag(sync=True)
 
-    def __init__(self, session:Session):
-        super().__init__(birds=[bird.to_dict() for bird in session.classifier.species])
+    def __init__(self, session:Session, language:str=''):
+        super().__init__(language=language, birds=[bird.to_dict() for bird in session.classifier.species])
         self.session = session
         self.on_msg(self.hear)
 
@@ -276,7 +277,8 @@ def page(
     folder:Path|None=None # Of the model; None for what BIRDCLF_BUNDLE says, or else the one that came with the package
 )->BirdPage:
     "The page, ready for a visitor"
-    return BirdPage(Session(Classifier.load(folder or os.environ.get('BIRDCLF_BUNDLE') or None)))
+    classifier = Classifier.load(folder or os.environ.get('BIRDCLF_BUNDLE') or None)
+    return BirdPage(Session(classifier), os.environ.get('BIRDCLF_LANGUAGE', ''))
 
 # %% ../nbs/52_app.ipynb #00000055
 def save_template(

@@ -18,13 +18,15 @@ import nbformat
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from jupyter_server.utils import url_path_join
 from tornado.ioloop import IOLoop
 from tornado.routing import Matcher,Rule
-from tornado.web import RequestHandler
+from tornado.web import HTTPError,RedirectHandler,RequestHandler
 from tornado.websocket import WebSocketHandler
-from traitlets import List,default
+from traitlets import Bool,Int,List,Unicode,default
 from traitlets.config import Config
 from voila.app import Voila
+from voila.tornado.handler import TornadoVoilaHandler
 from zmq import IPC_PATH_MAX_LEN
 
 from .errors import Refusal
@@ -92,11 +94,22 @@ class _Ends(AsyncMappingKernelManager):
         if patience and self.get_kernel(kernel_id).execution_state == 'busy': self.end_in(1, kernel_id, patience-1)
         else: await self.shutdown_kernel(kernel_id)
 
+# %% ../nbs/53_serve.ipynb #7af9b484
+class Full(HTTPError):
+    "There are as many visitors as there may be"
+    def __init__(self): super().__init__(503)
+
 # %% ../nbs/53_serve.ipynb #28f14a0b
 class Visits(_Ends):
     "Pythons that end when their visitors have gone"
+    places = Int(help='So many at a time; 0 for any number').tag(config=True)
+    coming = 0 # Those that are being started
+
     async def start_kernel(self, **kwargs):
-        kernel_id = await super().start_kernel(**kwargs)
+        if self.places and len(self)+self.coming>=self.places: raise Full
+        self.coming += 1
+        try: kernel_id = await super().start_kernel(**kwargs)
+        finally: self.coming -= 1
         self.end_in(UNCLAIMED, kernel_id)
         return kernel_id
 
@@ -112,6 +125,23 @@ class Visits(_Ends):
     def leave(self, kernel_id):
         "The visitor has said goodbye"
         self.end_in(LEAVING, kernel_id)
+
+# %% ../nbs/53_serve.ipynb #475a9374
+AGAIN = 30 # Seconds after which somebody who found no place tries again
+
+FULL = f'''<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="{AGAIN}">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>birdclf</title>
+<p lang="de">Gerade sind alle Plätze besetzt. Diese Seite versucht es in {AGAIN} Sekunden noch einmal.</p>
+<p>All places are taken just now. This page tries again in {AGAIN} seconds.</p></html>'''
+
+class Page(TornadoVoilaHandler):
+    "Voila's page, or where there is no place left, one that says so"
+    def write_error(self, status_code:int, **told):
+        if not isinstance((told.get('exc_info') or [None]*2)[1], Full): return super().write_error(status_code, **told)
+        self.set_header('Retry-After', AGAIN)
+        self.set_header('Content-Type', 'text/html; charset=utf-8')
+        self.set_header('Cache-Control', 'no-store')
+        self.finish(FULL)
 
 # %% ../nbs/53_serve.ipynb #f30d5ead
 GONE = 4404 # How a line is closed that leads nowhere any more
@@ -140,6 +170,8 @@ class Goodbye(RequestHandler):
     def post(self, kernel_id):
         self.settings['kernel_manager'].leave(kernel_id)
         self.set_status(204)
+
+_VISITS = {r'/voila/line/(.+)': Line, r'/voila/api/shutdown/(.+)': Goodbye} # Below what the server's paths begin with
 
 # %% ../nbs/53_serve.ipynb #3a8c11c6
 class NoPage(Refusal):
@@ -254,13 +286,18 @@ def rehearse(notebook:Path, config:Config):
 class Server(Voila):
     "Voila behind a door"
     friends = List(help='Names that are allowed besides those of this machine').tag(config=True)
+    rate = Int(help='Photographs a minute from one address; 0 for any number').tag(config=True)
+    behind_proxy = Bool(help='Is what a proxy says about who is asking believed?').tag(config=True)
+    logs = Unicode('text', help="For a person, 'text', or a machine, 'json'").tag(config=True)
 
     def init_settings(self): return super().init_settings() | dict(compress_response=True)
 
     def init_handlers(self):
-        door = Rule(Stranger(self.friends), Refused)
-        visits = (r'/voila/line/(.+)', Line), (r'/voila/api/shutdown/(.+)', Goodbye)
-        return [door, *visits, *super().init_handlers()]
+        door, base = Rule(Stranger(self.friends), Refused), self.server_url
+        visits = [(url_path_join(base, path), handler) for path,handler in _VISITS.items()]
+        *others, (path, _, told) = super().init_handlers() # The page is what Voila asks last
+        if base!='/': visits.append((base[:-1], RedirectHandler, dict(url=base, permanent=False))) # Typed by hand
+        return [door, *visits, *others, (path, Page, told)]
 
     def listen(self):
         "Voila's, with an end that comes between two answers and not in the middle of one"

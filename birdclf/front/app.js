@@ -958,7 +958,7 @@ function pictures(canvas, photo) {
 function render({model, el}) {
   let close = () => {}
   const again = language => { close(); el.replaceChildren(); close = open(model, el, language, again) }
-  again((navigator.language || '').toLowerCase().startsWith('de') ? 'de' : 'en')
+  again((model.get('language') || navigator.language || '').toLowerCase().startsWith('de') ? 'de' : 'en')
   return () => close()
 }
 export default { render }
