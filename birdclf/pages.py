@@ -8,7 +8,7 @@ __all__ = ['Place', 'check_port', 'page_arguments', 'server_arguments', 'place_o
 # %% ../nbs/62_pages.ipynb #62ac71f7
 import logging,os,re,signal,socket,sys
 from argparse import ArgumentTypeError
-from contextlib import closing
+from contextlib import closing,nullcontext
 from dataclasses import dataclass,replace
 from errno import EADDRINUSE,EADDRNOTAVAIL,EAFNOSUPPORT
 from http.client import HTTPConnection,HTTPException
@@ -178,6 +178,11 @@ def check_serving():
         'Start it without -OO, and with PYTHONOPTIMIZE=1 or none.')
 
 # %% ../nbs/62_pages.ipynb #0000001d
+def _photographs(module:str, folder:Path):
+    "Where visitors' photographs wait; the page for cleaning takes none"
+    from birdclf.serve import photographs
+    return photographs(folder, os.environ.get('BIRDCLF_BUNDLE')) if module=='birdclf.app' else nullcontext()
+
 def _serve(
     module:str,
     place:Place,
@@ -188,13 +193,13 @@ def _serve(
     from traitlets.config import Config
     from birdclf.app import save_template
     from birdclf.serve import Server,rehearse,settings,workplace,write_page
-    with workplace() as (folder, sockets):
+    with workplace() as (folder, sockets), _photographs(module, folder) as queue:
         notebook, config = write_page(folder, module), settings(folder, sockets)
         rehearse(notebook, config)
         config.merge(Config(_page_settings(notebook, place, template=save_template(folder))))
         config.merge(Config(Visits=dict(places=places), Server=dict(friends=list(place.friends), **server)))
         Thread(target=_announce, args=(place,), daemon=True).start()
-        server = Server(config=config, config_file_paths=[])
+        server = Server(config=config, config_file_paths=[], queue=queue)
         server.initialize([])
         logging.getLogger('tornado').setLevel('ERROR')
         server.start()

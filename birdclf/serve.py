@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEAVING', 'GRACE', 'UNCLAIMED', 'BUSY', 'Visits', 'NoPage', 'short_folder', 'workplace', 'settings', 'write_page',
-           'rehearse', 'Server']
+           'rehearse', 'photographs', 'Server']
 
 # %% ../nbs/53_serve.ipynb #e897dd44
 import os,re,signal
@@ -23,13 +23,15 @@ from tornado.ioloop import IOLoop
 from tornado.routing import Matcher,Rule
 from tornado.web import HTTPError,RedirectHandler,RequestHandler
 from tornado.websocket import WebSocketHandler
-from traitlets import Bool,Int,List,Unicode,default
+from traitlets import Any,Bool,Int,List,Unicode,default
 from traitlets.config import Config
 from voila.app import Voila
 from voila.tornado.handler import TornadoVoilaHandler
 from zmq import IPC_PATH_MAX_LEN
 
+from .counter import Counter,windows
 from .errors import Refusal
+from .worker import Queue,Worker
 
 # %% ../nbs/53_serve.ipynb #8457d184
 HERE = 'localhost','127.0.0.1','[::1]' # Names that always mean this machine
@@ -282,25 +284,10 @@ def rehearse(notebook:Path, config:Config):
                     raise NoPage(f"The page does not open: {said['ename']}: {said['evalue']}".split('\n')[0])
     except (RuntimeError, OSError) as e: raise NoPage(f'The page does not open: {e}') from e
 
-# %% ../nbs/53_serve.ipynb #6e4c72db
-class Server(Voila):
-    "Voila behind a door"
-    friends = List(help='Names that are allowed besides those of this machine').tag(config=True)
-    rate = Int(help='Photographs a minute from one address; 0 for any number').tag(config=True)
-    behind_proxy = Bool(help='Is what a proxy says about who is asking believed?').tag(config=True)
-    logs = Unicode('text', help="For a person, 'text', or a machine, 'json'").tag(config=True)
-
-    def init_settings(self): return super().init_settings() | dict(compress_response=True)
-
-    def init_handlers(self):
-        door, base = Rule(Stranger(self.friends), Refused), self.server_url
-        visits = [(url_path_join(base, path), handler) for path,handler in _VISITS.items()]
-        *others, (path, _, told) = super().init_handlers() # The page is what Voila asks last
-        if base!='/': visits.append((base[:-1], RedirectHandler, dict(url=base, permanent=False))) # Typed by hand
-        return [door, *visits, *others, (path, Page, told)]
-
+# %% ../nbs/53_serve.ipynb #29725e1a
+class _Leaving(Voila):
+    "Voila, with an end that comes between two answers and not in the middle of one"
     def listen(self):
-        "Voila's, with an end that comes between two answers and not in the middle of one"
         IOLoop.current().add_callback(self.heed, self.leave)
         super().listen()
 
@@ -313,3 +300,40 @@ class Server(Voila):
         "Whoever asks once is heard; asking twice is no hurry"
         self.heed(signal.SIG_IGN)
         self.ioloop.add_callback_from_signal(self.ioloop.stop)
+
+# %% ../nbs/53_serve.ipynb #d09ba236
+@contextmanager
+def photographs(
+    folder:Path,     # Where the worker works
+    bundle:str|None, # Folder of its model; None for the one that comes with the program
+):
+    "A queue of photographs in front of a worker, as long as this lasts; a `NoWorker` says why there is none"
+    queue = Queue(Worker(bundle, str(folder)))
+    try:
+        queue.worker.start()
+        yield queue
+    finally: queue.close()
+
+# %% ../nbs/53_serve.ipynb #e5d0c69d
+class Server(_Leaving):
+    "Voila behind a door"
+    friends = List(help='Names that are allowed besides those of this machine').tag(config=True)
+    rate = Int(help='Photographs a minute from one address; 0 for any number').tag(config=True)
+    behind_proxy = Bool(help='Is what a proxy says about who is asking believed?').tag(config=True)
+    logs = Unicode('text', help="For a person, 'text', or a machine, 'json'").tag(config=True)
+    queue = Any(help='Of photographs, in front of a worker; None for a page that takes none')
+
+    def init_settings(self): return super().init_settings() | dict(compress_response=True)
+
+    def counter(self):
+        "Where photographs are taken"
+        told = dict(rate=self.rate, behind=self.behind_proxy, visitors=lambda: len(self.kernel_manager))
+        return Counter(self.queue, **told, note=self.log.error)
+
+    def init_handlers(self):
+        door, base = Rule(Stranger(self.friends), Refused), self.server_url
+        inside = [(url_path_join(base, path), handler) for path,handler in _VISITS.items()]
+        if self.queue: inside += windows(base, self.counter())
+        *others, (path, _, told) = super().init_handlers() # The page is what Voila asks last
+        if base!='/': inside.append((base[:-1], RedirectHandler, dict(url=base, permanent=False))) # Typed by hand
+        return [door, *inside, *others, (path, Page, told)]

@@ -77,7 +77,7 @@ SLOW = {
 }
 
 # Files whose tests share what takes long to make: a server, a browser, an installation. One process runs them.
-GROUPS = {f'test_{name}.py' for name in ('alone', 'clean_page', 'page', 'pythons', 'report', 'serving', 'train', 'wheel')}
+GROUPS = {f'test_{name}.py' for name in ('alone', 'clean_page', 'counter', 'page', 'pythons', 'report', 'serving', 'train', 'wheel')}
 
 
 def together(nodeid):
