@@ -115,7 +115,8 @@ def server_arguments(port:int, *others)->list:
         argument('--max-visitors', type=positive, metavar='N', help='so many at a time; the next one is told to wait'),
         argument('--rate', type=positive, metavar='N', help='photographs a minute from one address'),
         argument('--behind-proxy', action='store_true', help='believe what a proxy says about who is asking'),
-        argument('--log-format', choices=('text', 'json'), default='text', help='for a person or a machine (default: text)'))
+        argument('--log-format', choices=('text', 'json'), default='text',
+                 help='for a person or a machine (default: text)'))
 
 # %% ../nbs/62_pages.ipynb #09a191f5
 def place_of(args)->Place:
@@ -158,7 +159,7 @@ def _page_settings(
     return dict(
         Voila=dict(notebook_path=str(notebook), root_dir=str(notebook.parent), open_browser=False,
                    ip=place.host, port=place.port, port_retries=0, base_url=place.base_url, log_level='ERROR',
-                   tornado_settings=dict(websocket_max_message_size=101*2**20, # The largest file, and a little
+                   tornado_settings=dict(websocket_max_message_size=2**20, # Nothing large is said there
                                          allow_origin_pat=rf'https?://({origins})(:\d+)?$' if origins else '')),
         VoilaConfiguration=dict(show_tracebacks=False, file_allowlist=[], template=template,
                                 allow_template_override='NO', allow_theme_override='NO'))
@@ -183,6 +184,7 @@ def _photographs(module:str, folder:Path):
     from birdclf.serve import photographs
     return photographs(folder, os.environ.get('BIRDCLF_BUNDLE')) if module=='birdclf.app' else nullcontext()
 
+# %% ../nbs/62_pages.ipynb #14007a7b
 def _serve(
     module:str,
     place:Place,

@@ -33,7 +33,7 @@ def receive(pipe)->tuple[dict,bytes]:
     if len(data)<size: raise EOFError
     return message, data
 
-# %% ../nbs/56_worker.ipynb #415efd7e
+# %% ../nbs/56_worker.ipynb #109a416d
 def _classified(classifier, message:dict, photo:bytes)->tuple[dict,bytes]:
     "What the command line says about `photo` as JSON; and why, if it cannot be read"
     answer = classifier.classify(photo, box=message.get('box'), turn=message.get('turn', 0))
@@ -41,16 +41,19 @@ def _classified(classifier, message:dict, photo:bytes)->tuple[dict,bytes]:
     if error := answer.error: reply |= dict(code=error.code, error=error.sentence('en'), fehler=error.sentence('de'))
     return reply, b''
 
-ASKED = dict(classify=_classified) # By what a message asks for
+def _conversed(classifier, message:dict, photo:bytes)->tuple[dict,bytes]:
+    "What the page is told, and a picture"
+    from birdclf.session import Session
+    return Session(classifier).hear(message | dict(seq=0), photo)
 
-# %% ../nbs/56_worker.ipynb #209a805e
+ASKED = dict(classify=_classified, page=_conversed) # By what a message asks for
+
+# %% ../nbs/56_worker.ipynb #66811072
 def _greeting(classifier)->dict:
     "What the server is told about the model when the worker begins"
     from hashlib import sha256
-    from birdclf.photo import MAX_BYTES
-    bundle = classifier.bundle
-    return dict(name=bundle.name, model=sha256(bundle.model).hexdigest(), max_bytes=MAX_BYTES,
-                species=[bird.to_dict() for bird in bundle.species])
+    from birdclf.session import known
+    return dict(model=sha256(classifier.bundle.model).hexdigest(), known=known(classifier))
 
 # %% ../nbs/56_worker.ipynb #0d9b7ae7
 def where(error:Exception)->str:
@@ -84,21 +87,34 @@ def _live(bundle:str|None, asked, said):
     send(said, _greeting(classifier))
     _answer(classifier, asked, said)
 
-# %% ../nbs/56_worker.ipynb #b72af402
+# %% ../nbs/56_worker.ipynb #97624fb7
+FENCE = 3*2**29 # Bytes: what one picture may take, three times
+
+def _fence():
+    "No more memory than this, where the system sees to it"
+    try: from resource import RLIMIT_DATA,setrlimit
+    except ImportError: return # Windows
+    try: setrlimit(RLIMIT_DATA, (FENCE, FENCE))
+    except (OSError, ValueError): pass # There are systems that know the word and don't mean it
+
+# %% ../nbs/56_worker.ipynb #3a9aa04e
 def main():
     "The worker process; it is started with the folder of a bundle, or with nothing"
     for name in ('SIGINT', 'SIGTERM', 'SIGHUP'):
         if hasattr(signal, name): signal.signal(getattr(signal, name), signal.SIG_IGN)
+    _fence()
     said, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     with os.fdopen(said, 'wb') as said:
         try: _live(next(iter(sys.argv[1:]), None), sys.stdin.buffer, said)
         except BrokenPipeError: os._exit(0) # Nobody is there to hear the answer
 
-# %% ../nbs/56_worker.ipynb #b1ed33a6
+# %% ../nbs/56_worker.ipynb #6bdba2ef
 class NoWorker(Refusal):
     "The worker would not start; the sentence says why"
     status = 1
+
+_SELF = 'from birdclf.worker import main; main()' # What its Python is told
 
 class _Process:
     "A process with a model in it"
@@ -109,18 +125,6 @@ class _Process:
 
     @property
     def alive(self)->bool: return self.process is not None and self.process.poll() is None
-
-    def start(self)->dict:
-        "What it says about itself, once it is there"
-        self.close()
-        command = [sys.executable, '-P', '-c', 'from birdclf.worker import main; main()', *filter(None, [self.bundle])]
-        self.process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd=self.folder)
-        try: said, _ = receive(self.process.stdout)
-        except (EOFError, OSError) as e:
-            raise NoWorker('The model does not start: its Python ended. Is there enough memory?') from e
-        if 'refused' in said: raise NoWorker(said['refused'])
-        self.greeting = said
-        return said
 
     def close(self):
         "End it: it hears that nobody will ask any more, and if it does not listen, it is shot"
@@ -133,13 +137,27 @@ class _Process:
         process.wait()
         process.stdout.close()
 
-# %% ../nbs/56_worker.ipynb #7f94292e
+# %% ../nbs/56_worker.ipynb #6c964d68
+class _Startable(_Process):
+    "One that can be started, and started again"
+    def start(self)->dict:
+        "What it says about itself, once it is there"
+        self.close()
+        command = [sys.executable, '-P', '-c', _SELF, *filter(None, [self.bundle])]
+        self.process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd=self.folder)
+        try: said, _ = receive(self.process.stdout)
+        except (EOFError, OSError) as e:
+            raise NoWorker('The model does not start: its Python ended. Is there enough memory?') from e
+        if 'refused' in said: raise NoWorker(said['refused'])
+        self.greeting = said
+        return said
+
+# %% ../nbs/56_worker.ipynb #5b2e1311
 SECONDS = 60 # For one photograph; the slowest of our tests needs a tenth of that
 
-class Died(Refusal):
-    "The worker ended over a photograph"
+class Died(Refusal): "The worker ended over a photograph"
 
-class Worker(_Process):
+class Worker(_Startable):
     "One that may be asked"
     def ask(self,
         message:dict,
@@ -188,13 +206,12 @@ class Shelf:
 
     def give_back(self, size:int): self.taken -= size
 
-# %% ../nbs/56_worker.ipynb #569f7740
+# %% ../nbs/56_worker.ipynb #e45e5fb5
 class _Turns:
     "A thread that takes one photograph after the other to the worker"
     def __init__(self, worker:Worker):
-        self.worker, self.pace = worker, .2 # Seconds for a photograph, as the last ones were
-        self.answered = 0
-        self.thread = ThreadPoolExecutor(1, 'worker')
+        self.worker, self.answered, self.thread = worker, 0, ThreadPoolExecutor(1, 'worker')
+        self.pace = .2 # Seconds for a photograph, as the last ones were
 
     def turn(self, message, photo, wanted):
         if not wanted(): raise Gone('Nobody is waiting for this answer.')

@@ -1,6 +1,8 @@
 "The counter of a real server: photographs over HTTP, and what is said to those who bring something else"
 import json
 import re
+import shutil
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import given
+from pace import few
+from soak import soak
 from test_page import pythons, served
 from test_serving import until
 
@@ -91,7 +96,7 @@ def test_frames_and_turns(post, blackbird):
 
 
 @pytest.mark.parametrize('query, photo, status, code', [
-    ('', b'', 400, 'no_photo'), ('', b'Turdus merula', 415, 'not_a_picture'), ('', b'%PDF-1.7 ...', 415, 'format'),
+    ('', b'', 400, 'empty'), ('', b'Turdus merula', 415, 'not_a_picture'), ('', b'%PDF-1.7 ...', 415, 'format'),
     ('?language=fr', None, 400, 'language'), ('?box=1', None, 400, 'no_frame'), ('?box=0,0,2,1', None, 400, 'outside'),
     ('?box=0,0,0,0', None, 400, 'no_size'), ('?box=nan,0,1,1', None, 400, 'no_frame'), ('?turn=4', None, 400, 'turn'), ('?turn=left', None, 400, 'turn'),
     ('', lambda photo: photo[:len(photo)//2], 422, 'damaged'), ('', lambda photo: jpeg(paint_bird('Amsel').resize((12, 12))), 422, 'too_small')])
@@ -118,7 +123,7 @@ def test_without_a_length(server, blackbird):
 def test_health_and_species(server):
     found, known = ask(server[0], 'GET', '/api/health'), Classifier.load()
     assert found.status == 200 and found.said['ready'] and found.said['queue']['waiting'] == 0
-    assert 50 < found.said['megabytes'] < 1000 and found.said['visitors'] == len(pythons(server[1]))
+    assert 50 < found.said['megabytes'] < 1000 and found.said['visitors'] == 0 # One waits for a visitor, and is none
     species = ask(server[0], 'GET', '/api/species').said
     assert species['model'] == found.said['model'] and species['species'] == [bird.to_dict() for bird in known.species]
 
@@ -190,6 +195,14 @@ def test_who_has_hung_up_is_not_looked_at(server, blackbird):
     assert health()['answered'] == before+1
 
 
+def test_a_fence_around_the_worker(server):
+    "Whatever a decoder thinks it needs"
+    worker, = workers(server[1])
+    limits = Path(f'/proc/{worker.pid}/limits')
+    if not limits.exists(): pytest.skip('needs /proc')
+    assert re.search(r'Max data size +1610612736 ', limits.read_text())
+
+
 def test_a_worker_goes_with_its_server(tmp_path):
     "Also if nobody could tell it"
     with served(tmp_path/'log.txt', BIRDCLF, 'app', '--port') as (address, process):
@@ -208,3 +221,62 @@ def test_so_many_a_minute(tmp_path):
     with served(tmp_path/'log.txt', BIRDCLF, 'app', '--rate', '3', '--behind-proxy', '--port') as (address, _):
         found = [ask(address, 'POST', '/api/classify', text, **{'X-Forwarded-For': f'198.51.100.{i}, 203.0.113.{i%2}'}) for i in range(8)]
         assert [answer.status for answer in found] == [415]*6+[429]*2
+
+
+# --- what programs are told
+
+@pytest.fixture(scope='module')
+def examples(root):
+    "The programs of the chapter, by language"
+    cells = json.loads((root/'nbs'/'71_openapi.ipynb').read_text(encoding='utf-8'))['cells']
+    return dict(re.findall(r'```(bash|python|javascript)\n(.*?)```', '\n'.join(''.join(cell['source']) for cell in cells), re.S))
+
+
+@pytest.mark.parametrize('language', ['bash', 'python', 'javascript'])
+def test_the_programs_of_the_chapter(server, blackbird, examples, tmp_path, language):
+    (tmp_path/'garden.jpg').write_bytes(blackbird)
+    code = examples[language].replace('http://localhost:8866/', server[0])
+    playwright = pytest.importorskip('playwright', reason='needs playwright, which brings Node')
+    if language == 'bash' and not shutil.which('curl'): pytest.skip('needs curl')
+    program = {'bash': ['bash', '-c'], 'python': [sys.executable, '-c'], 'javascript': [Path(playwright.__file__).parent/'driver'/'node', '--input-type=module', '-e']}
+    done = subprocess.run([*program[language], code], cwd=tmp_path, capture_output=True, text=True, encoding='utf-8', timeout=PATIENCE)
+    answer = Classifier.load().classify(blackbird)
+    if language != 'bash': assert done.stdout.strip() == answer.reason, done.stderr
+    else:
+        one, two, wrong = (json.loads(line) for line in done.stdout.splitlines())
+        assert (one, two, wrong['code'], done.returncode) == (answer.to_dict('de'), [answer.to_dict()]*2, 'not_a_picture', 22)
+
+
+def test_whatever_a_program_may_think_of(server, blackbird):
+    "What the document says is held against what is answered, by a tool that makes up questions"
+    schemathesis = pytest.importorskip('schemathesis', reason='needs schemathesis')
+    from hypothesis import HealthCheck, Phase, settings
+    from schemathesis import checks
+    document = ask(server[0], 'GET', '/api/openapi.json').said
+    schema = schemathesis.openapi.from_dict(document | dict(servers=[dict(url=server[0])]))
+    named = ['not_a_server_error', 'status_code_conformance', 'content_type_conformance', 'response_headers_conformance', 'response_schema_conformance', 'unsupported_method']
+    wanted = checks.CHECKS.get_by_names(named)
+    asked = []
+    for result in schema.get_all_operations():
+        operation = result.ok()
+
+        @settings(max_examples=few(10, 100), deadline=None, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy())
+        def try_it(case):
+            asked.append(operation.label)
+            case.call_and_validate(base_url=server[0].rstrip('/'), checks=wanted, timeout=PATIENCE)
+
+        try_it()
+    assert len(set(asked)) == 4 and ask(server[0], 'POST', '/api/classify', blackbird).status == 200
+
+
+def test_two_minutes_of_everything(tmp_path):
+    "Good, bad, huge, slow and aborted uploads at once: no answer that is not stated, nothing left behind, and the memory is what it was"
+    log = tmp_path/'log.txt'
+    with served(log, BIRDCLF, 'app', '--port') as (address, process):
+        said, early, late = soak(address, process, few(10, 120))
+        until(lambda: len(pythons(process)) <= 1, 'gone')
+        health = ask(address, 'GET', '/api/health').said
+    print(f'{sum(said.values())} requests, {early:.0f} MB early, {late:.0f} MB in the end')
+    assert {status for _,status in said} <= {200, 400, 413, 415, 422, 503, 'hung up'} and said['good', 200] > 5
+    assert late < early*1.25+30 and health['queue']['waiting'] == 0 and 'trouble' not in log.read_text(encoding='utf-8')
