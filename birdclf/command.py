@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['VERBS', 'put', 'complain', 'real_name', 'visible', 'bar', 'Verb', 'argument', 'verb', 'positive', 'natural', 'need',
-           'progress', 'main']
+           'progress', 'with_variables', 'main']
 
 # %% ../nbs/61_command.ipynb #d4f0cea8
-import json,os,sqlite3,sys
-from argparse import ArgumentParser,ArgumentTypeError,Namespace,RawDescriptionHelpFormatter
+import json,os,re,sqlite3,sys
+from argparse import SUPPRESS,ArgumentError,ArgumentParser,ArgumentTypeError,Namespace,RawDescriptionHelpFormatter
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -106,6 +106,39 @@ def progress(*args, **options):
     from tqdm import tqdm
     return tqdm(*args, **options, disable=None, dynamic_ncols=True)
 
+# %% ../nbs/61_command.ipynb #c912cd96
+def with_variables(*arguments)->list:
+    "The same `arguments`; each that is not typed is asked of the environment: BIRDCLF_BASE_URL for --base-url"
+    def called(option): return 'BIRDCLF_'+option.lstrip('-').replace('-', '_').upper()
+    return [(names, options|dict(variable=called(names[0]))) for names,options in arguments]
+
+# %% ../nbs/61_command.ipynb #2e177996
+_SWITCH = dict.fromkeys(('1', 'true', 'yes', 'on'), True)|dict.fromkeys(('0', 'false', 'no', 'off'), False)
+
+def _as_typed(option:str, variable:str, action:str)->list[str]:
+    "What somebody would have typed instead of setting `variable`"
+    value = os.environ.get(variable, '').strip()
+    if not value: return []
+    if action=='append': return [f'{option}={one}' for one in re.split(r'[,\s]+', value.strip(','))]
+    if action!='store_true': return [f'{option}={value}']
+    if value.lower() in _SWITCH: return [option] if _SWITCH[value.lower()] else []
+    raise Refusal(f'{variable} is {value!r}, which is neither yes nor no. Say yes, or leave it out.')
+
+# %% ../nbs/61_command.ipynb #4315c3a3
+def _from_environment(names, variable, options):
+    "The value of an argument that nobody typed"
+    parser = ArgumentParser(exit_on_error=False, add_help=False)
+    parser.add_argument(*names, **options|dict(dest='value'))
+    try: return parser.parse_args(_as_typed(names[0], variable, options.get('action'))).value
+    except ArgumentError as e: raise Refusal(f'{variable}: {e.message}') from e
+
+def fill_in(args:Namespace, arguments):
+    "Put into `args` what the environment says of those `arguments` that have a variable and were not typed"
+    for names,options in arguments:
+        told, name = dict(options), names[0].lstrip('-').replace('-', '_')
+        variable = told.pop('variable', None)
+        if variable and name not in args: setattr(args, name, _from_environment(names, variable, told))
+
 # %% ../nbs/61_command.ipynb #d00fcc4e
 class Parser(ArgumentParser):
     "One whose complaints a terminal can show"
@@ -114,11 +147,17 @@ class Parser(ArgumentParser):
 
     def error(self, message:str): super().error(visible(message))
 
+def _typed_only(options):
+    "What argparse is told: not the default of an argument with a variable, which is asked later"
+    variable = options.get('variable')
+    others = {name: value for name,value in options.items() if name!='variable'}
+    return others|dict(default=SUPPRESS, help=f"{options['help']} [{variable}]") if variable else others
+
 def add_verb(verbs, verb:Verb):
     "Tell argparse's `verbs` of one more"
     parser = verbs.add_parser(verb.name, help=verb.does, description=f'{verb.does[0].upper()}{verb.does[1:]}.',
                               epilog='examples:\n'+indent(verb.examples, '  '))
-    for names,options in verb.arguments: parser.add_argument(*names, **options)
+    for names,options in verb.arguments: parser.add_argument(*names, **_typed_only(options))
     parser.set_defaults(verb=verb)
 
 # %% ../nbs/61_command.ipynb #c9fe13cc
@@ -166,6 +205,7 @@ def _run(args:Namespace, argv:list[str]|None)->int:
     parser.parse_args(argv, args)
     if 'verb' in args:
         check_here()
+        fill_in(args, args.verb.arguments)
         return args.verb.run(args)
     parser.print_help()
     return 0

@@ -13,7 +13,7 @@ from time import localtime,strftime
 from .command import argument,bar,need,positive,progress,put,verb,visible
 from .errors import Refusal
 from .naming_verbs import BUNDLE
-from .pages import check_port,check_serving,page_arguments,serve_page
+from .pages import check_port,check_serving,page_arguments,place_of,serve_page
 
 # %% ../nbs/64_manifest_verbs.ipynb #00000021
 def _need_libraries(): need('Gathering', 'gather', 'filelock', 'fastcore', 'requests', 'tqdm')
@@ -256,11 +256,12 @@ def clean(args)->int:
     check_serving()
     _need_libraries()
     by, there = _person(args.by), _to_clean(args)
-    check_port(args.port, 'clean')
+    place = place_of(args)
+    check_port(place, 'clean')
     os.environ |= dict(BIRDCLF_DATA=os.path.abspath(args.data), BIRDCLF_PERSON=by,
                        BIRDCLF_SPECIES=os.path.abspath(args.species) if args.species else '')
     put(f'{there:,} photographs, and {by} decides.')
-    return serve_page('birdclf.clean', args.port, args.allow_host)
+    return serve_page('birdclf.clean', place)
 
 # %% ../nbs/64_manifest_verbs.ipynb #e5a20002
 @verb('split', 'divide the kept photographs into training and test, so that nothing leaks', '''

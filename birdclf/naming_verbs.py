@@ -10,7 +10,7 @@ import json,os
 from textwrap import fill
 
 from .command import argument,bar,positive,put,real_name,verb,visible
-from .pages import check_port,check_serving,page_arguments,serve_page
+from .pages import check_port,check_serving,place_of,serve_page,server_arguments
 
 # %% ../nbs/63_naming_verbs.ipynb #0000000c
 def _json_line(file, answer, language, top):
@@ -63,17 +63,19 @@ def _check_model(bundle:str|None):
 # %% ../nbs/63_naming_verbs.ipynb #c1ea0001
 @verb('app', 'open the page that names the bird in your photo', '''
         birdclf app
-        birdclf app --port 8867
-        birdclf app --bundle runs/bundle
-        birdclf app --allow-host birds.example.org''',
-    argument('--bundle', metavar='DIR',
-             help='use the model in this folder (default: $BIRDCLF_BUNDLE, or the one that comes with birdclf)'),
-    *page_arguments(8866))
+        birdclf app --port 8867 --bundle runs/bundle
+        birdclf app --allow-host birds.example.org --base-url /birds/ --behind-proxy
+        BIRDCLF_HOST=0.0.0.0 BIRDCLF_ALLOW_HOST=birds.example.org birdclf app''',
+    *server_arguments(8866,
+        argument('--bundle', metavar='DIR', help='use the model in this folder (default: the one that comes with birdclf)'),
+        argument('--language', choices=('en', 'de'), help="the page begins in it (default: the visitor's)")))
 def app(args)->int:
     "Serve the page for visitors until somebody stops it"
     check_serving()
-    check_port(args.port)
-    bundle = args.bundle or os.environ.get('BIRDCLF_BUNDLE')
-    _check_model(bundle)
-    if bundle: os.environ['BIRDCLF_BUNDLE'] = os.path.abspath(bundle)
-    return serve_page('birdclf.app', args.port, args.allow_host)
+    place = place_of(args)
+    check_port(place)
+    _check_model(args.bundle)
+    if args.bundle: os.environ['BIRDCLF_BUNDLE'] = os.path.abspath(args.bundle)
+    if args.language: os.environ['BIRDCLF_LANGUAGE'] = args.language
+    return serve_page('birdclf.app', place, max_visitors=args.max_visitors or 0, rate=args.rate or 0,
+                      behind_proxy=args.behind_proxy, log_format=args.log_format)

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from birdclf.app import BirdPage, Session
+from birdclf.app import BirdPage
 from birdclf.classify import Answer, decide
 from birdclf.photo import PhotoError
+from birdclf.session import Session
 from birdclf.testing import PATIENCE, paint_bird
 from pictures import file_of
 

@@ -23,6 +23,9 @@ SLOW = {
         r'test_training_refuses_before_it_begins': 'fetches torch again and again, 14 s',
         r'test_one_hand_is_told_and_trained_on': 'a training, 15 s',
         r'test_three_hundred_files': 'three hundred photographs, 9 s'},
+    'test_counter.py': {
+        r'test_two_minutes_of_everything': 'two minutes',
+        r'test_(a_worker_goes_with_its_server|so_many_a_minute)': 'fresh servers, 10 s'},
     'test_gathering.py': {
         r'test_ctrl_c_does_not_wait_for_a_server_that_trickles': 'a server that trickles, 10 s',
         r'test_bad_manners\[.*(slow|trickle|endless|huge).*\]': 'servers that take their time',
@@ -57,6 +60,7 @@ SLOW = {
         r'test_bombs': '900 million pixels, 13 s'},
     'test_pythons.py': {r'test_(it_is_that_python_and_all_is_there|it_names_a_bird|it_plans_a_search|it_opens_the_page)\[.*\]': 'installs 420 MB for each Python'},
     'test_serving.py': {
+        r'test_(a_line_as_slow_as_in_a_valley|a_photo_that_is_stopped)': 'slow lines, two minutes',
         r'test_(nothing_is_written_into_a_home|a_start_up_script_for_those_who_type|without_sockets|without_websockets|somebody_whom_the_machine_does_not_know|a_library_that_is_broken)(\[.*\])?': 'another machine for each, 45 s',
         r'test_(left_and_come_back|tabs_are_visits_of_their_own|who_only_considers_leaving_stays|a_photo_that_is_cut)(\[.*\])?': 'visitors who take their time, 40 s',
         r'test_.*\[(.*-)?clean(-.*)?\]': 'the same door, in front of the other page',
@@ -77,7 +81,7 @@ SLOW = {
 }
 
 # Files whose tests share what takes long to make: a server, a browser, an installation. One process runs them.
-GROUPS = {f'test_{name}.py' for name in ('alone', 'clean_page', 'page', 'pythons', 'report', 'serving', 'train', 'wheel')}
+GROUPS = {f'test_{name}.py' for name in ('alone', 'clean_page', 'counter', 'page', 'pythons', 'report', 'serving', 'train', 'wheel')}
 
 
 def together(nodeid):

@@ -179,7 +179,7 @@ def test_few_colour_photographs_are_called_grey(classifier, shared):
 @pytest.mark.parametrize('shown', [False, True])
 def test_the_preview_stands_as_the_classifier_saw_the_picture(classifier, format, options, shown):
     "Whether the browser shows the file or not; where it shows it upright by itself, nothing is sent"
-    from birdclf.app import Session
+    from birdclf.session import Session
     image, exif = paint_bird('Amsel', size=(320, 240)), Image.Exif()
     for note, turn in ((1, None), (6, Image.Transpose.ROTATE_90)):
         exif[0x0112] = note

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -137,6 +138,8 @@ def test_bars():
     (['classify', '--top', 'many', 'x'], 'whole number'), (['classify', '--top', '1.5', 'x'], 'whole number'), (['classify', '--top', '²', 'x'], 'whole number'),
     (['classify', '--language', 'fr', 'x'], 'language'), (['classify', '--js', 'x'], '--js'), (['classify', '--colour', 'x'], '--colour'),
     (['sing'], 'sing'), (['--sing'], '--sing'), (['classify', '--bundle', 'nowhere', 'x'], 'nowhere'), (['classify', '--bundle'], '--bundle'),
+    (['app', '--host', 'birds.example.org'], 'not an address'), (['app', '--base-url', 'https://example.org/'], '/birds/'), (['app', '--max-visitors', '0'], 'whole number'),
+    (['app', '--language', 'fr'], 'language'), (['app', '--log-format', 'xml'], 'json'), (['app', '--rate', 'fast'], 'whole number'), (['clean', '--host', '0.0.0.0'], '--host'),
     (['app', '--port', '0'], '65535'), (['app', '--port', '65536'], '65535'), (['app', '--port', 'http'], '65535'), (['train'], '--photos'), (['train', '--photos', '.', '--epochs', '-1'], 'whole number'),
     (['compare'], '--photos'), (['compare', '--photos', '.', '--backbones'], '--backbones')])
 def test_wrong_use(birdclf, arguments, words, tmp_path):
@@ -158,6 +161,52 @@ def test_bundle_shows_the_card(birdclf, tmp_path):
     with open(tmp_path/'b'/'model.onnx', 'ab') as file: file.write(b'!')
     status, out, err = birdclf('bundle', tmp_path/'b')
     assert (status, out) == (2, '') and err.count('\n') == 1
+
+
+# Options of a server, typed or in the environment
+
+SERVER = dict(host='localhost', port=8866, allow_host=[], base_url='/', max_visitors=None, language=None, bundle=None, behind_proxy=False, rate=None, log_format='text')
+
+
+@pytest.fixture
+def asked(birdclf, monkeypatch):
+    "What `birdclf app` understands, of what is typed and what is in the environment"
+    def understand(*arguments, **variables):
+        from birdclf.command import VERBS
+        heard = {}
+        with monkeypatch.context() as here:
+            for name, value in variables.items(): here.setenv(f'BIRDCLF_{name}', value)
+            here.setitem(VERBS, 'app', replace(VERBS['app'], run=lambda args: heard.update(vars(args)) or 0))
+            status, _, err = birdclf('app', *arguments)
+        return {name: heard[name] for name in SERVER} if status == 0 else err
+    return understand
+
+
+GIVEN = dict(host='0.0.0.0', port='80', allow_host='birds.example.org,Vögel.example', base_url='birds', max_visitors='5', language='de', bundle='runs/b', behind_proxy='yes', rate='9', log_format='json')
+READ = SERVER | dict(host='0.0.0.0', port=80, allow_host=['birds.example.org', 'xn--vgel-5qa.example'], base_url='/birds/', max_visitors=5, language='de', bundle='runs/b', behind_proxy=True, rate=9, log_format='json')
+
+
+def test_nothing_said_of_a_server(asked): assert asked() == asked(**{name.upper(): '' for name in SERVER}) == SERVER
+
+
+def test_what_the_environment_says_is_read_as_if_it_were_typed(asked):
+    typed = [word for name, value in GIVEN.items() for one in value.split(',') for word in ([f'--{name}'.replace('_', '-')] if one == 'yes' else [f'--{name}'.replace('_', '-'), one])]
+    assert asked(*typed) == asked(**{name.upper(): value for name, value in GIVEN.items()}) == READ
+
+
+def test_what_is_typed_counts_more(asked):
+    assert asked('--port', '81', '--allow-host', 'a.example', PORT='80', ALLOW_HOST='b.example', HOST='::') == SERVER | dict(port=81, allow_host=['a.example'], host='::')
+
+
+@pytest.mark.parametrize('name, value', [('PORT', '0'), ('PORT', '$PORT'), ('HOST', 'localhost:80'), ('BASE_URL', '/../'), ('LANGUAGE', 'fr'), ('BEHIND_PROXY', 'perhaps'), ('ALLOW_HOST', 'https://a.example'), ('LOG_FORMAT', '--json')])
+def test_what_is_wrong_with_a_variable_is_said_of_the_variable(asked, birdclf, name, value):
+    err = asked(**{name: value})
+    assert err.startswith(f'birdclf: BIRDCLF_{name}') and repr(value.strip()) in err and err.count('\n') == 1 and '--host' not in err
+
+
+def test_a_variable_is_a_matter_of_its_verb_alone(birdclf, monkeypatch):
+    monkeypatch.setenv('BIRDCLF_PORT', 'none')
+    assert birdclf('bundle')[0] == 0 and birdclf('app', '--help')[0] == 0 and '[BIRDCLF_PORT]' in birdclf('app', '--help')[1]
 
 
 # Help

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
-from birdclf.app import BirdPage, Session
+from birdclf.app import BirdPage
 from birdclf.classify import Classifier
+from birdclf.session import Session
 from birdclf.testing import paint_bird
 from pictures import DELICATE, PLAIN, SIDEWAYS, file_of
 

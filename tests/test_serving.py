@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,7 @@ from test_page import Visitor, browser, pythons, robin, served  # noqa: F401 (fi
 from birdclf.app import WORDS
 from birdclf.manifest import Manifest
 from birdclf.testing import PATIENCE
+from pictures import file_of, noisy
 
 BIRDCLF = Path(sys.executable).with_name('birdclf')
 KINDS = 'app', 'clean'
@@ -44,7 +46,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope='module', params=KINDS)
 def door(request, data, tmp_path_factory):
     "Either page: its kind, address and process"
-    start = (BIRDCLF, 'app', '--port') if request.param == 'app' else command(data)
+    start = (*impatient(SPARE=0), 'app', '--port') if request.param == 'app' else command(data) # None that waits, so that those who came can be counted
     with served(tmp_path_factory.mktemp('door')/'log.txt', *start) as (address, process): yield request.param, address, process
 
 
@@ -90,7 +92,7 @@ def knock(address, path, *lines):
 
 
 ROUTES = ['/', '/voila/static/voila.js', '/voila/static/', '/voila/files/app.ipynb', '/voila/templates/base/static/voila.js', '/voila/labextensions/x',
-          '/voila/api/themes/x', '/voila/api/shutdown/x', '/voila/line/x', '/api/kernels/x', '/api/kernels/x/channels', '/login', '/nowhere', '//evil.example/']
+          '/voila/api/themes/x', '/voila/api/shutdown/x', '/voila/line/x', '/api/classify', '/api/health', '/api/kernels/x', '/api/kernels/x/channels', '/login', '/nowhere', '//evil.example/']
 
 @pytest.mark.parametrize('path', ROUTES)
 def test_no_address_answers_to_a_forged_name(quiet, door, path):
@@ -195,6 +197,144 @@ def test_what_is_no_name(name):
     assert done.returncode == 2 and 'Try birds.example.org' in done.stderr
 
 
+# --- what may be asked
+
+NOWHERE = {'api/contents', 'api/contents/app.ipynb', 'api/terminals', 'api/sessions', 'api/kernels', 'api/kernelspecs', 'api/config/notebook', 'api/status', 'api/me',
+           'api/spec.yaml', 'api/nbconvert', 'api/shutdown', 'files/app.ipynb', 'app.ipynb', 'tree', 'lab', 'view/app.ipynb', 'login', 'logout', 'static/x.js', 'custom/custom.css',
+           'terminals/1', 'terminals/websocket/1', 'metrics', 'voila/files/app.ipynb', 'voila/files/../app.ipynb', 'voila/tree', 'voila/render/app.ipynb', 'voila/api/contents/',
+           'voila/api/themes/x', 'voila/templates/base/static/voila.js', 'voila/execution/x', 'voila/query/x', 'nowhere', '%00', '..%2f..%2fetc/passwd', 'kernelspecs/python3/logo-64x64.png'}
+METHODS = 'GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'
+
+def said_to(address, path, method): return send(address, f'Host: {address[7:-1]}', method=method, path='/'+path)
+
+@pytest.mark.parametrize('path', sorted(NOWHERE))
+def test_what_jupyter_could_do_is_nowhere(quiet, door, path):
+    _, address, process = door
+    for method in METHODS:
+        status, said = said_to(address, path, method)
+        assert status == 404 and 'Traceback' not in said and not re.search(r'/(tmp|usr|home|root)/', said), method
+    assert not pythons(process)
+
+
+# What there is, and which methods it answers: everything else is 405, or 404 where the methods are empty
+THERE = {'': {'GET': 200}, 'voila/static/voila.js': {'GET': 200, 'HEAD': 200}, 'voila/static/': {'GET': 404, 'HEAD': 404},
+         'voila/labextensions/anywidget/package.json': {'GET': 200, 'HEAD': 200}, 'voila/line/x': {'GET': 400}, 'voila/api/shutdown/x': {'POST': 204},
+         f'api/kernels/{"-".join("abcde")}': {'GET': 404}, f'api/kernels/{"-".join("abcde")}/channels': {'GET': 404},
+         'api/health': {'GET': 200}, 'api/species': {'GET': 200}, 'api/openapi.json': {'GET': 200}, 'api/classify': {'POST': 400}, 'api/why': {'POST': 400}}
+
+@pytest.mark.parametrize('door', ['app'], indirect=True)
+def test_every_route_says_what_it_answers(door, root):
+    "The server's own table: there is no route that is not above, and none that does more"
+    _, address, process = door
+    for path,known in THERE.items():
+        for method in METHODS:
+            status, _ = said_to(address, path, method)
+            assert status == known.get(method, 405), (path, method, status)
+    routes = subprocess.run([sys.executable, '-c', LISTED], capture_output=True, text=True, check=True).stdout.split()
+    for route in routes: assert any(re.fullmatch(route, '/'+path) for path in THERE) or route.startswith('/api('), route
+    for path in THERE: assert any(re.fullmatch(route, '/'+path) for route in routes), path
+
+LISTED = """
+from birdclf.serve import Server, photographs, settings, workplace, write_page
+with workplace() as (folder, sockets), photographs(folder, None) as queue:
+    server = Server(config=settings(folder, sockets), queue=queue, notebook_path=str(write_page(folder, 'birdclf.app')), root_dir=str(folder))
+    server.initialize([])
+    import birdclf.serve
+    birdclf.serve.SPARE = 0
+    server.init_settings()
+    for rule in server.init_handlers()[1:]: print(rule[0])
+"""
+
+
+@pytest.mark.parametrize('door', ['app'], indirect=True)
+def test_nobody_executes_anything(quiet, door, tmp_path):
+    "Over the websocket of his own visit either"
+    from tornado.ioloop import IOLoop
+    from tornado.websocket import websocket_connect
+    _, address, process = door
+    kernel = re.search(r'"kernelId": *"([^"]+)"', said_to(address, '', 'GET')[1])[1]
+    header = dict(msg_id='1', session='s', username='', version='5.3', date='2026-11-29T12:00:00Z')
+    def message(kind, **content): return json.dumps(dict(header=header | dict(msg_type=kind), parent_header={}, metadata={}, content=content, channel='shell', buffers=[]))
+    async def ask():
+        line = await websocket_connect(f'{address.replace("http", "ws")}api/kernels/{kernel}/channels')
+        await line.write_message(message('execute_request', code=f'open({str(tmp_path/"x")!r}, "w")', silent=False, store_history=False, user_expressions={}, allow_stdin=False))
+        await line.write_message(message('kernel_info_request'))
+        kinds = []
+        while 'kernel_info_reply' not in kinds: kinds.append(json.loads(await line.read_message())['msg_type'])
+        line.close()
+        return kinds
+    kinds = IOLoop().run_sync(ask, timeout=PATIENCE)
+    assert not {'execute_reply', 'execute_result', 'error'} & set(kinds) and not (tmp_path/'x').exists()
+
+
+# --- what a browser is told
+
+def headers_of(address, path, method='GET', **more):
+    connection = HTTPConnection(address[7:-1], timeout=PATIENCE)
+    connection.request(method, path, headers=more)
+    answer = connection.getresponse()
+    return answer, answer.read()
+
+@pytest.mark.parametrize('door', ['app'], indirect=True)
+@pytest.mark.parametrize('path', ['/', '/voila/static/voila.js', '/api/health', '/api/classify', '/nowhere', '/voila/line/x'])
+def test_every_answer_is_careful(door, path):
+    answer, _ = headers_of(door[1], path)
+    for name,value in {'X-Content-Type-Options': 'nosniff', 'X-Frame-Options': 'DENY', 'Referrer-Policy': 'same-origin', 'Cross-Origin-Opener-Policy': 'same-origin'}.items():
+        assert answer.headers[name] == value
+    policy = dict(rule.split(' ', 1) for rule in answer.headers['Content-Security-Policy'].split('; '))
+    assert policy['default-src'] == policy['frame-ancestors'] == "'none'" and 'unsafe-eval' not in str(policy)
+    assert 'unsafe' not in policy.get('script-src', '') and '*' not in str(policy) and 'Server' not in answer.headers
+    assert answer.headers.get_all('Content-Security-Policy') == [answer.headers['Content-Security-Policy']]
+
+
+@pytest.mark.parametrize('door', ['app'], indirect=True)
+def test_a_page_has_a_word_of_its_own(door):
+    "Which its scripts say, and nobody can know beforehand"
+    words = set()
+    for _ in range(2):
+        answer, page = headers_of(door[1], '/')
+        word = re.search(r"'nonce-([\w-]{20,})'", answer.headers['Content-Security-Policy'])[1]
+        scripts = re.findall(rb'<script[^>]*>', page)
+        assert len(scripts) > 4 and all(f'nonce="{word}"'.encode() in script for script in scripts)
+        words.add(word)
+    assert len(words) == 2
+
+
+@pytest.mark.parametrize('door', ['app'], indirect=True)
+def test_a_script_that_is_not_ours_does_not_run(browser, door):
+    visitor = come(browser, 'app', door[1])
+    visitor.page.evaluate("""() => {
+        const script = document.createElement('script')
+        script.textContent = 'window.harmed = true'
+        document.body.append(script)
+        document.body.insertAdjacentHTML('beforeend', '<img src=x onerror="window.harmed = true">')
+    }""")
+    visitor.page.wait_for_timeout(500)
+    assert not visitor.page.evaluate('window.harmed') and any('Content Security Policy' in problem for problem in visitor.problems)
+    visitor.context.close()
+
+
+# --- one that waits for the next visitor
+
+def test_one_waits_for_the_next_visitor(browser, tmp_path, robin):
+    "It is not counted, is handed out once, goes with its visitor, and another one waits then"
+    with served(tmp_path/'log.txt', BIRDCLF, 'app', '--max-visitors', '1', '--port') as (address, process):
+        def health(): return json.loads(headers_of(address, '/api/health')[1])['visitors']
+        until(lambda: len(pythons(process)) == 1, 'waiting')
+        waiting, = pythons(process)
+        visitor = come(browser, 'app', address)
+        assert health() == 1 and waiting.is_running()
+        status, said = send(address, f'Host: {address[7:-1]}')
+        assert status == 503 and 'All places are taken' in said
+        visitor.choose(('robin.jpg', robin))
+        assert visitor.phase() == 'answered'
+        until(lambda: len(pythons(process)) == 2, 'waiting again')
+        visitor.leave()
+        until(lambda: not waiting.is_running() and health() == 0, 'gone')
+        assert len(pythons(process)) == 1
+        come(browser, 'app', address).context.close()
+
+
 # --- who has gone
 
 def test_reloaded_five_times_and_closed(browser, quiet, door):
@@ -266,7 +406,7 @@ def test_the_last_click_is_kept(browser, data, door):
 def test_robots_and_crashes(browser, data, tmp_path, kind):
     "Nobody says goodbye, or nobody was there"
     arguments = ['app'] if kind == 'app' else [str(word) for word in command(data)[1:-1]]
-    with served(tmp_path/'log.txt', *impatient(UNCLAIMED=5, GRACE=5), *arguments, '--port') as (address, process):
+    with served(tmp_path/'log.txt', *impatient(UNCLAIMED=5, GRACE=5, SPARE=0), *arguments, '--port') as (address, process):
         host = address[7:-1]
         assert send(address, f'Host: {host}')[0] == 200 and len(pythons(process)) == 1
         send(address, f'Host: {host}', method='HEAD')
@@ -308,12 +448,12 @@ class Cable:
             try: there = socket.create_connection(self.target)
             except OSError: there = socket.create_connection(('::1', self.target[1]))
             self.ends += [here, there]
-            for one,other,pause in ((here, there, self.pause), (there, here, 0)): threading.Thread(target=self.carry, args=(one, other, pause), daemon=True).start()
+            for one,other,up in ((here, there, True), (there, here, False)): threading.Thread(target=self.carry, args=(one, other, up), daemon=True).start()
 
-    def carry(self, one, other, pause):
+    def carry(self, one, other, up):
         try:
             while data := one.recv(16384):
-                time.sleep(pause*len(data)/16384)
+                if up: time.sleep(self.pause*len(data)/16384)
                 other.sendall(data)
             other.shutdown(socket.SHUT_WR)
         except OSError: pass # Cut
@@ -333,7 +473,7 @@ class Cable:
 
 
 def test_a_line_that_breaks_and_comes_back(browser, tmp_path, robin):
-    with served(tmp_path/'log.txt', BIRDCLF, 'app', '--port') as (address, process), Cable(address) as cable:
+    with served(tmp_path/'log.txt', *impatient(SPARE=0), 'app', '--port') as (address, process), Cable(address) as cable:
         visitor = come(browser, 'app', cable.address)
         before = [python.pid for python in pythons(process)]
         cable.cut()
@@ -346,7 +486,7 @@ def test_a_line_that_breaks_and_comes_back(browser, tmp_path, robin):
 
 
 def test_a_line_that_was_gone_for_too_long(browser, tmp_path, robin):
-    with served(tmp_path/'log.txt', *impatient(GRACE=1), 'app', '--port') as (address, process), Cable(address) as cable:
+    with served(tmp_path/'log.txt', *impatient(GRACE=1, SPARE=0), 'app', '--port') as (address, process), Cable(address) as cable:
         visitor = come(browser, 'app', cable.address)
         cable.cut()
         until(lambda: not pythons(process), 'ended')
@@ -369,9 +509,40 @@ def test_a_photo_that_is_cut(browser, tmp_path, robin):
         visitor.page.wait_for_timeout(2000)
         assert visitor.phase() == 'looking'
         cable.cut()
-        cable.mend()
         visitor.page.wait_for_selector('[data-phase=refused]', timeout=1000*PATIENCE)
         assert visitor.read('sentence') == WORDS['cut'][0]
+        cable.mend()
+        cable.pause = 0
+        again(visitor, robin)
+        visitor.context.close()
+
+
+def test_a_line_as_slow_as_in_a_valley(browser, tmp_path):
+    "25 kB a second, for more than a minute and a half: the page says how far it is, and the answer comes"
+    photo = file_of(noisy(1720, 1500), quality=96) # Not small enough to be sent at once, and not large enough to be made smaller
+    assert 2.3e6 < len(photo) < 3.5e6
+    with served(tmp_path/'log.txt', BIRDCLF, 'app', '--port') as (address, _), Cable(address) as cable:
+        visitor = come(browser, 'app', cable.address)
+        cable.pause, began = 16384/25e3, time.monotonic()
+        visitor.choose(('garden.jpg', photo), wait=False)
+        visitor.page.wait_for_selector('.bc-tool:text-is("Stop")')
+        said = [WORDS['sending'][0].format(share=share) for share in range(0, 100, 10)]
+        for sentence in (said[2], said[6]): visitor.page.wait_for_function('text => document.querySelector(".bc-sentence").textContent.replace("\\u00a0", " ") === text', arg=sentence)
+        visitor.wait()
+        print(f'{len(photo)/1e6:.1f} MB in {time.monotonic()-began:.0f} s')
+        assert visitor.phase() == 'answered' and time.monotonic()-began > 91 and not visitor.page.is_visible('.bc-alarm')
+        visitor.leave()
+
+
+def test_a_photo_that_is_stopped(browser, tmp_path, robin):
+    "What was there before the photo is there again, and the next one has its answer"
+    with served(tmp_path/'log.txt', BIRDCLF, 'app', '--port') as (address, _), Cable(address) as cable:
+        visitor = come(browser, 'app', cable.address)
+        cable.pause = .5
+        visitor.choose(('large.jpg', os.urandom(8*2**20)), wait=False)
+        visitor.page.click('.bc-tool:text-is("Stop")')
+        visitor.page.wait_for_selector('[data-phase=empty]')
+        assert not visitor.page.is_visible('.bc-tool')
         cable.pause = 0
         again(visitor, robin)
         visitor.context.close()
@@ -595,6 +766,48 @@ def test_it_leaves_nothing(tmp_path, when, ending):
         assert not psutil.wait_procs(family, timeout=PATIENCE)[1] and not told.parent.exists() and 'Traceback' not in log.read_text(encoding='utf-8')
     finally:
         for p in [*process.children(recursive=True), process] if process.is_running() else []: p.kill()
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='needs signals')
+def test_what_is_under_way_is_finished(tmp_path, robin):
+    "Everybody whose photograph has arrived gets an answer, and then it ends, within ten seconds"
+    with served(tmp_path/'log.txt', BIRDCLF, 'app', '--port') as (address, process):
+        photo = file_of(noisy(2000, 1500))
+        with ThreadPoolExecutor(8) as pool:
+            answers = [pool.submit(headers_and_body, address, photo) for _ in range(8)]
+            until(lambda: json.loads(headers_of(address, '/api/health')[1])['queue']['waiting'] == 8, 'arrived')
+            process.terminate()
+            began = time.monotonic()
+            assert [answer.result().status for answer in answers] == [200]*8
+            assert process.wait(PATIENCE) == 0
+            print(f'{time.monotonic()-began:.1f} s from the signal to the end')
+        with pytest.raises(OSError): headers_of(address, '/api/health')
+
+
+def headers_and_body(address, photo):
+    connection = HTTPConnection(address[7:-1], timeout=PATIENCE)
+    connection.request('POST', '/api/classify', photo)
+    answer = connection.getresponse()
+    answer.read()
+    return answer
+
+
+# --- what is written down
+
+@pytest.mark.parametrize('kind', ['text', 'json'])
+def test_a_line_for_each_photograph(tmp_path, robin, kind):
+    "When, what, how long; not who, not what it was called, and nothing of what was in it"
+    log = tmp_path/'log.txt'
+    with served(log, BIRDCLF, 'app', '--log-format', kind, '--port') as (address, _):
+        assert headers_and_body(address, robin).status == 200
+        headers_of(address, '/secret-garden?name=secret')
+        send(address, 'Host: secret.example')
+        lines = [line for line in log.read_text(encoding='utf-8').splitlines() if 'The page is at' not in line]
+    assert 'secret' not in ' '.join(lines) and '127.0.0.1' not in ' '.join(lines)
+    if kind == 'text': assert any(re.fullmatch(rf'[-\d]+ [:\d]+  classify  status 200  seconds [.\d]+  bytes {len(robin)}', line) for line in lines)
+    else:
+        said = [json.loads(line) for line in lines]
+        assert [(line['what'], line['status']) for line in said] == [('classify', 200), ('refused', 403)]
 
 
 # --- another model

@@ -348,7 +348,8 @@ return {jpeg, plain, decode, paint, shrinkable, halvings, smaller, repaint, leav
 const talk_js = (() => {
 const {jpeg} = picture_js
 const {outside, same, WHOLE} = box_js
-const ASKED = {phase: 'looking', note: null, heard: false, slow: false, sent: false, broken: false, evidence: null}
+const ASKED = {phase: 'looking', note: null, heard: false, slow: false, sent: false, broken: false, evidence: null,
+  share: null}
 const NOTHING = {...ASKED, phase: 'empty', seq: 0, file: null, about: 'all', answer: null, pictured: false,
   turn: 0, birds: [], chosen: 0, frame: null, found: null, before: null}
 function found(answer) {                   // its birds; the first one's answer is the whole's
@@ -402,8 +403,12 @@ class Conversation {                // about one photo after the other
   listen_for(photo) { this.later(photo, this.line.seconds, () => { this.line.lost = !photo.heard }) }
   tell(photo, message, buffers = []) {
     if (buffers.length) photo.sent = true
-    for (const {byteLength} of buffers) this.later(photo, 30 + byteLength / 50e3, () => { this.line.lost = true })
+    for (const {byteLength} of buffers) this.expect(photo, 30 + byteLength / 50e3)
     this.line.send(message, photo.seq, buffers)
+  }
+  expect(photo, seconds) {                 // something, within so many seconds
+    const expected = photo.expected = {}
+    this.later(photo, seconds, () => { if (photo.expected === expected) this.line.lost = true })
   }
 
   connection(status) {                     // what breaks while a photo is on its way may take it along
@@ -420,6 +425,7 @@ class Conversation {                // about one photo after the other
   async hear(message, buffers) {
     const {photo} = this
     if (message.seq !== photo.seq || !this.waiting(photo)) return     // about an earlier photo
+    if (message.kind === 'sent') return this.progress(photo, message)
     photo.heard = true
     this.line.lost = false
     if (message.kind === 'here') return photo.broken ? this.settle(photo, {verdict: 'cut'}) : this.changed()
@@ -494,6 +500,20 @@ class Conversation {                // about one photo after the other
     this.changed()
   }
 
+  progress(photo, {share}) {               // it moves, so it is not given up
+    photo.share = share
+    photo.heard ||= share < 1              // what has left may still wait where nobody takes it
+    if (share < 1) this.line.lost = false
+    this.expect(photo, 200)
+    this.changed()
+  }
+  stop() {
+    this.line.model.stop?.()
+    if (this.photo.before) return this.rest({})
+    this.forget()
+    this.changed()
+  }
+
   rest(given) {
     const {turn} = this.photo
     this.line.lost = false
@@ -526,6 +546,65 @@ function fallen(data, otherwise) {  // the files in it; or why there are none
   return {note: items.length ? 'folder' : data.items.length ? 'link' : otherwise}
 }
 return {Conversation, fallen}
+})()
+
+const post_js = (() => {
+const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0))
+class Posted {                      // in the place of a widget's model
+  constructor(model, base) { Object.assign(this, {model, base, heard: new Set(), request: null}) }
+  get(name) { return this.model.get(name) }
+  on(_, act) { this.heard.add(act) }
+  off(_, act) { this.heard.delete(act) }
+  say(message, buffers = []) { for (const act of [...this.heard]) act(message, buffers) }
+  stop() {
+    const {request} = this
+    this.request = null
+    request?.abort()
+  }
+  send({kind, seq, ...given}, _, [data] = []) {
+    if (kind === 'hello') return this.greet(seq)
+    if (kind === 'too_large') return this.say({...this.heavy(given.bytes), seq})
+    const asked = Object.entries({for: 'page', ...given}).filter(([, value]) => value || value === 0)
+    this.post(kind === 'why' ? 'why' : 'classify', new URLSearchParams(asked), data, seq)
+  }
+
+  async greet(seq) {
+    this.stop()
+    const answer = await fetch(this.base + 'api/health', {cache: 'no-store'}).catch(() => null)
+    if (answer) this.say({kind: 'here', seq})
+  }
+  heavy(size) {
+    const megabytes = Math.ceil(size / 2 ** 20 * 10) / 10, sentences = {}
+    for (const [language, said] of Object.entries(this.get('words').heavy))
+      sentences[language] = said.replace('{n}', megabytes.toLocaleString(language, {maximumFractionDigits: 1}))
+    return {kind: 'answer', verdict: 'unreadable', sentences}
+  }
+
+  post(path, asked, data, seq) {
+    const request = this.request = new XMLHttpRequest(), start = performance.now()
+    const wait = seconds => { request.timeout = performance.now() - start + 1000 * seconds }
+    const answer = (given, ...rest) => {
+      if (request === this.request) this.say({kind: 'answer', ...given, seq}, ...rest)
+    }
+    request.open('POST', `${this.base}api/${path}?${asked}`)
+    request.responseType = 'json'
+    request.upload.onprogress = ({loaded, total}) => {
+      wait(loaded < total ? 60 : 150)
+      this.say({kind: 'sent', seq, share: loaded / total})
+    }
+    request.onerror = request.ontimeout = () => answer({verdict: 'cut'})
+    request.onload = () => answer(...reply(request.response))
+    wait(60)
+    request.send(data)
+  }
+}
+function reply(said) {                     // the server's answer, or its reason, as a kernel would have told it
+  if (!said) return [{verdict: 'trouble'}]               // whoever that was, it was not our server
+  if (said.error) return [{verdict: 'unreadable', sentences: {en: said.error, de: said.fehler}}]
+  const {picture, ...answer} = said
+  return [answer, picture ? [bytes(picture)] : []]
+}
+return {Posted}
 })()
 
 const stage_js = (() => {
@@ -652,6 +731,7 @@ return {Stage, lighten}
 const {builder, give, inVoila, Line, sound} = kit_js
 const {cut, decode, leave, paint, ready, repaint, smaller} = picture_js
 const {Conversation, fallen} = talk_js
+const {Posted} = post_js
 const {lighten, Stage} = stage_js
 const {MIDDLE} = box_js
 const {make, write, press} = builder('bc-')
@@ -704,9 +784,11 @@ function result(el, speech, act) {
   const tools = toolbar(make('figcaption', 'below', figure), speech, act)
   const answer = make('div', 'answer', el), heading = make('div', 'heading', answer)
   const sentence = give(make('p', 'sentence', answer), {role: 'status'})
+  const stop = press('tool', '', null, act.stop)
+  speech.labels.push(() => { stop.textContent = speech.say('stop') })
   const hint = give(make('p', 'hint', answer), {'aria-hidden': true})      // the sentence ends with it
   const chart = make('div', 'chart', answer)
-  return {figure, canvas, light, stage, tools, heading, sentence, hint, chart}
+  return {figure, canvas, light, stage, tools, heading, sentence, stop, hint, chart}
 }
 
 function toolbar(el, speech, act) {
@@ -793,6 +875,7 @@ function show(parts, speech, talk, again) {
   const aside = list.length > 0 && !(photo.phase === 'looking' && photo.slow)
   parts.sentence.classList.toggle('bc-aside', aside)             // the same names as a picture of them
   hint.textContent = list.length ? photo.answer.hints?.[language] ?? '' : ''
+  sending(photo) ? parts.hint.before(parts.stop) : parts.stop.remove()
   head.replaceChildren(...heading(photo, speech))
   chart.replaceChildren(...list)
   frames(parts, speech, talk)
@@ -836,7 +919,10 @@ function frameName(birds, i, speech) {
   return speech.say('bird', {n: i + 1, all: birds.length, name})
 }
 
-function sentence({phase, heard, slow, answer}, speech, lost) {
+const sending = ({phase, share}) => phase === 'looking' && share !== null && share < 1
+function sentence(photo, speech, lost) {
+  const {phase, heard, slow, share, answer} = photo
+  if (sending(photo)) return speech.say('sending', {share: 10 * Math.floor(10 * share)})    // ten steps, read aloud
   if (phase === 'looking') return lost ? '' : speech.say(slow && heard ? 'still' : 'looking')
   const said = answer ? answer.sentences?.[speech.language] ?? speech.say(answer.verdict) : ''
   return said.replaceAll(' %', '\u00a0%')           // a number stays with its unit
@@ -923,21 +1009,23 @@ function open(model, el, language, again) {
   const speech = new Speech(model.get('words'), language), stop = new AbortController(), {signal} = stop
   const given = {birds: model.get('birds'), limits: model.get('limits')}
   const draw = () => show(parts, speech, talk, again)
-  const parts = layout(el, speech, given, draw, acts(() => talk, draw)), line = new Line(model, draw)
+  const place = inVoila() && document.body.dataset.baseUrl?.replace(/voila\/$/, '')
+  const posted = model.get('served') && place ? new Posted(model, place) : null
+  const parts = layout(el, speech, given, draw, acts(() => talk, draw)), line = new Line(posted ?? model, draw)
   const talk = new Conversation(line, given.limits, pictures(parts.canvas, () => talk.photo), draw)
   buttons(parts.box, speech, model.get('icon'), files => talk.take(files))
   catching(parts.root, talk, signal)
   draw()
   line.listen((message, buffers) => talk.hear(message, buffers), signal)
-  const connection = model.widget_manager?.kernel?.connectionStatusChanged
+  const connection = posted ? null : model.widget_manager?.kernel?.connectionStatusChanged
   const follow = (_, status) => talk.connection(status)
   connection?.connect(follow)
-  return () => { stop.abort(); talk.forget(); connection?.disconnect(follow) }
+  return () => { stop.abort(); posted?.stop(); talk.forget(); connection?.disconnect(follow) }
 }
 
 function acts(talk, draw) {                // what hands and tools do
   const act = {move: box => talk().move(box), done: draw}
-  for (const name of ['look', 'turn', 'why', 'undo']) act[name] = () => talk()[name]()
+  for (const name of ['look', 'turn', 'why', 'undo', 'stop']) act[name] = () => talk()[name]()
   act.press = (index, byKey) => {
     const {chosen} = talk().photo
     if (index !== chosen) talk().choose(index)
@@ -958,7 +1046,7 @@ function pictures(canvas, photo) {
 function render({model, el}) {
   let close = () => {}
   const again = language => { close(); el.replaceChildren(); close = open(model, el, language, again) }
-  again((navigator.language || '').toLowerCase().startsWith('de') ? 'de' : 'en')
+  again((model.get('language') || navigator.language || '').toLowerCase().startsWith('de') ? 'de' : 'en')
   return () => close()
 }
 export default { render }

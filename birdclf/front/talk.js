@@ -274,7 +274,8 @@ return {jpeg, plain, decode, paint, shrinkable, halvings, smaller, repaint, leav
 
 const {jpeg} = picture_js
 const {outside, same, WHOLE} = box_js
-const ASKED = {phase: 'looking', note: null, heard: false, slow: false, sent: false, broken: false, evidence: null}
+const ASKED = {phase: 'looking', note: null, heard: false, slow: false, sent: false, broken: false, evidence: null,
+  share: null}
 const NOTHING = {...ASKED, phase: 'empty', seq: 0, file: null, about: 'all', answer: null, pictured: false,
   turn: 0, birds: [], chosen: 0, frame: null, found: null, before: null}
 function found(answer) {                   // its birds; the first one's answer is the whole's
@@ -328,8 +329,12 @@ export class Conversation {                // about one photo after the other
   listen_for(photo) { this.later(photo, this.line.seconds, () => { this.line.lost = !photo.heard }) }
   tell(photo, message, buffers = []) {
     if (buffers.length) photo.sent = true
-    for (const {byteLength} of buffers) this.later(photo, 30 + byteLength / 50e3, () => { this.line.lost = true })
+    for (const {byteLength} of buffers) this.expect(photo, 30 + byteLength / 50e3)
     this.line.send(message, photo.seq, buffers)
+  }
+  expect(photo, seconds) {                 // something, within so many seconds
+    const expected = photo.expected = {}
+    this.later(photo, seconds, () => { if (photo.expected === expected) this.line.lost = true })
   }
 
   connection(status) {                     // what breaks while a photo is on its way may take it along
@@ -346,6 +351,7 @@ export class Conversation {                // about one photo after the other
   async hear(message, buffers) {
     const {photo} = this
     if (message.seq !== photo.seq || !this.waiting(photo)) return     // about an earlier photo
+    if (message.kind === 'sent') return this.progress(photo, message)
     photo.heard = true
     this.line.lost = false
     if (message.kind === 'here') return photo.broken ? this.settle(photo, {verdict: 'cut'}) : this.changed()
@@ -417,6 +423,20 @@ export class Conversation {                // about one photo after the other
     const values = new Uint8Array(data.buffer ?? data, data.byteOffset ?? 0, data.byteLength)
     const evidence = {width, height, values, where, box: outside(box, photo.place)}
     Object.assign(photo, {evidence, phase: 'answered', before: null})
+    this.changed()
+  }
+
+  progress(photo, {share}) {               // it moves, so it is not given up
+    photo.share = share
+    photo.heard ||= share < 1              // what has left may still wait where nobody takes it
+    if (share < 1) this.line.lost = false
+    this.expect(photo, 200)
+    this.changed()
+  }
+  stop() {
+    this.line.model.stop?.()
+    if (this.photo.before) return this.rest({})
+    this.forget()
     this.changed()
   }
 

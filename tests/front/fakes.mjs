@@ -2,6 +2,7 @@
 export * from '../../birdclf/front/box.js'
 export * from '../../birdclf/front/kit.js'
 export * from '../../birdclf/front/picture.js'
+export * from '../../birdclf/front/post.js'
 export * from '../../birdclf/front/talk.js'
 
 export const fake = {
