@@ -58,6 +58,9 @@ SLOW = {
         r'test_a_part_is_no_larger_than_needed\[(?!JPEG|PNG|four inks).*\]': 'every format in many sizes, 12 s; three stay',
         r'test_a_jpeg_without_its_end_is_one_if_its_pixels_are_there\[(?!RGB-plain|L-progressive).*\]': 'every kind of JPEG, 11 s; two stay',
         r'test_bombs': '900 million pixels, 13 s'},
+    'test_proxies.py': {
+        r'test_a_visitor_who_only_looks_for_longer_than_a_proxy_waits': 'looks for 70 s',
+        r'test_(behind_caddy|two_processes)': 'one more server, and one more page, 10 s'},
     'test_pythons.py': {r'test_(it_is_that_python_and_all_is_there|it_names_a_bird|it_plans_a_search|it_opens_the_page)\[.*\]': 'installs 420 MB for each Python'},
     'test_serving.py': {
         r'test_(a_line_as_slow_as_in_a_valley|a_photo_that_is_stopped)': 'slow lines, two minutes',
@@ -81,7 +84,7 @@ SLOW = {
 }
 
 # Files whose tests share what takes long to make: a server, a browser, an installation. One process runs them.
-GROUPS = {f'test_{name}.py' for name in ('alone', 'clean_page', 'counter', 'page', 'pythons', 'report', 'serving', 'train', 'wheel')}
+GROUPS = {f'test_{name}.py' for name in ('alone', 'clean_page', 'counter', 'page', 'proxies', 'pythons', 'report', 'serving', 'train', 'wheel')}
 
 
 def together(nodeid):
