@@ -36,6 +36,9 @@ SLOW = {
         r'test_ctrl_c_while_searching\[[1-9]\]': 'all but the first seed',
         r'test_any_sequence_of_changes\[[1-9]\d*\]': 'all but the first seed'},
     'test_cluster.py': {r'test_.*': 'a scheduler and its workers, 11 s'},
+    'test_deploy.py': {
+        r'test_the_command_serves_a_page\[(?!render).*\]': 'a server for each place, 4 s; one stays',
+        r'test_what_the_container_is_made_of_is_enough': 'a wheel is made'},
     'test_notebooks.py': {
         r'test_notebook\[(23_clean|64_manifest_verbs)\]': 'pages and folders of photographs, 26 s',
         r'test_notebook\[12_download\]': 'a sick internet, 17 s',
