@@ -5,6 +5,8 @@ import re
 SLOW = {
     'test_wheel.py': {r'test_.*': 'a wheel and an sdist are made, 12 s'},
     'test_alone.py': {r'test_(all_of_it_ran|nobody_is_asked_for|nothing_is_left_in_a_fresh_home)': 'both pages, a workshop, and a minute in which nothing may happen'},
+    'test_archive.py': {
+        r'test_stopped_in_the_middle_it_goes_on\[(?!2-SIGKILL).*\]': 'an archive for each ending, 50 s; one stays'},
     'test_book.py': {r'test_(executed_again|a_failing_chapter_fails|a_misspelt_remark_fails|a_broken_reference_fails)': 'a book is built for each, 14 s'},
     'test_classify.py': {
         r'test_flat_memory': 'four hundred photographs, 18 s',
@@ -87,7 +89,7 @@ SLOW = {
 }
 
 # Files whose tests share what takes long to make: a server, a browser, an installation. One process runs them.
-GROUPS = {f'test_{name}.py' for name in ('alone', 'clean_page', 'counter', 'page', 'proxies', 'pythons', 'report', 'serving', 'train', 'wheel')}
+GROUPS = {f'test_{name}.py' for name in ('alone', 'archive', 'clean_page', 'counter', 'page', 'proxies', 'pythons', 'report', 'serving', 'train', 'wheel')}
 
 
 def together(nodeid):
