@@ -51,6 +51,7 @@ SLOW = {
         r'test_notebook\[43_export\]': 'a training and its export, 21 s',
         r'test_notebook\[44_evaluate\]': 'the last of the training chapters',
         r'test_notebook\[51_classify\]': 'hundreds of answers, 13 s',
+        r'test_notebook\[70_deploy\]': 'a server and its visitors, 40 s',
         r'test_notebook\[90_testing\]': 'every painting in every size, 17 s'},
     'test_page.py': {
         r'test_(no_word_is_broken|no_word_of_ours_is_broken)': 'every name at every width, 22 s',
@@ -65,7 +66,8 @@ SLOW = {
         r'test_bombs': '900 million pixels, 13 s'},
     'test_proxies.py': {
         r'test_a_visitor_who_only_looks_for_longer_than_a_proxy_waits': 'looks for 70 s',
-        r'test_(behind_caddy|two_processes)': 'one more server, and one more page, 10 s'},
+        r'test_a_photograph_that_takes_longer_than_a_proxy_waits': 'arrives within 66 s',
+        r'test_(behind_caddy|one_that_ends_costs_nobody_else_a_visit|whoever_asks_too_often_is_told_so_whatever_he_claims)': 'one more server, and more pages, 20 s'},
     'test_pythons.py': {r'test_(it_is_that_python_and_all_is_there|it_names_a_bird|it_plans_a_search|it_opens_the_page)\[.*\]': 'installs 420 MB for each Python'},
     'test_serving.py': {
         r'test_(a_line_as_slow_as_in_a_valley|a_photo_that_is_stopped)': 'slow lines, two minutes',

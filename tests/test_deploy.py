@@ -18,6 +18,7 @@ from proxies import DEPLOY, free_port, mapped, nginx, running, tool
 from test_page import pythons
 
 from birdclf.command import VERBS
+from birdclf.deploy import MEMORY, VISITORS
 from birdclf.cli import main  # noqa: F401 (fills VERBS)
 from birdclf.testing import PATIENCE
 
@@ -151,7 +152,10 @@ def serves(port, process, host=NAME):
     assert ask(port, host='evil.example')[0] == 403
     status, said = ask(port, host=host)
     assert status == 200 and 'kernelId' in said and pythons(process)
-    assert ask(port, host='localhost')[0] == 200, 'the health check asks so'
+    for path in health_paths(): assert ask(port, path, host)[0] == ask(port, path, 'localhost')[0] == 200
+
+
+def health_paths(): return {render()['birdclf']['healthCheckPath'], azure()['healthCheckPath']}
 
 
 @pytest.mark.parametrize('place', ['render', 'azure', 'huggingface', 'compose'])
@@ -168,6 +172,18 @@ def test_it_needs_no_rights_and_writes_to_tmp_alone(tmp_path, place):
         assert re.search(r'^Uid:\t1000\t1000\t1000\t1000$', status, re.M) and re.search(r'^CapBnd:\t0+$', status, re.M)
         mounts = Path(f'/proc/{process.pid}/mounts').read_text().splitlines()
         assert next(line for line in mounts if line.split()[1] == '/').split()[3].split(',')[0] == 'ro'
+
+
+def test_the_container_looks_after_itself(tmp_path):
+    "Its check is content with a page that works, and with no other"
+    check = json.loads(dict(dockerfile(read('container/Dockerfile')))['HEALTHCHECK'].partition('CMD ')[2])
+    check = [mapped(check[0], {'/opt/birdclf/bin/python': sys.executable}), *check[1:]]
+    with started(tmp_path/'log.txt', starts()['container']) as (port, process):
+        asked = lambda: subprocess.run(check, env=dict(BIRDCLF_PORT=str(port)), capture_output=True).returncode
+        assert asked() == 0
+        process.terminate()
+        process.wait(PATIENCE)
+        assert asked() == 1
 
 
 # --- what its own program says of it
@@ -212,7 +228,7 @@ def test_ports_and_limits_are_the_same_everywhere():
     assert re.findall(r'127\.0\.0\.1:(\d+)', read('nginx/birdclf.conf')) == [str(PORT), str(PORT+1)]*2
     assert set(re.findall(r'127\.0\.0\.1:(\d+) \{', read('caddy/Caddyfile'))) == {str(PORT)}
     visitors = [re.search(r'BIRDCLF_MAX_VISITORS=(\d+)', read(name))[1] for name in ('container/Dockerfile', 'systemd/birdclf@.service')]
-    assert visitors == ['15', '15'] and unit()['Service']['MemoryMax'].lower() == compose()['mem_limit'] == '1g'
+    assert visitors == [str(VISITORS)]*2 and unit()['Service']['MemoryMax'].lower() == compose()['mem_limit'] == f'{MEMORY//1024}g'
 
 
 def test_the_container_is_careful():

@@ -12,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 from proxies import DEPLOY, NAME, caddy, free_port, mapped, nginx, site, tool
 from test_page import Visitor, browser, pythons, robin, served  # noqa: F401 (fixtures)
@@ -224,15 +223,82 @@ def test_both_files_are_sound(tmp_path):
     with nginx(tmp_path/'nginx', site(free_port(), free_port())): pass
 
 
+# --- photographs
+
+def photo_of(robin): return dict(path='/api/classify?box=0.1,0.1,0.9,0.9', method='POST', body=robin)
+
+
+def test_a_photograph_passes_and_so_does_what_is_said_of_it(front, page, robin):
+    "More than the megabyte that nginx lets in by itself"
+    large = robin+bytes(2**21) # Behind its end a JPEG may have anything
+    status, _, said = ask(front, '/api/classify', 'POST', large, Origin=front[:-1])
+    assert status == 200 and json.loads(said)['verdict'] == json.loads(ask(f'http://localhost:{page[0]}/', '/api/classify', 'POST', robin)[2])['verdict']
+    assert ask(front, '/api/classify', 'POST', robin, Origin='https://evil.example')[0] == 403
+    status, _, said = ask(front, '/api/classify', 'POST', b'Dear bird,')
+    assert status == 415 and {'error', 'fehler'} & set(json.loads(said)) or json.loads(said)['verdict'] == 'unreadable'
+
+
+def test_a_photograph_that_takes_longer_than_a_proxy_waits(front, robin):
+    "On a line on which half a megabyte takes 66 seconds"
+    body = robin+bytes(2**19-len(robin))
+    with socket.create_connection(('127.0.0.1', port_of(front)), timeout=PATIENCE) as s:
+        s.sendall(f'POST /api/classify HTTP/1.1\r\nHost: {urlsplit(front).netloc}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n'.encode())
+        for at in range(0, len(body), 8000):
+            s.sendall(body[at:at+8000])
+            time.sleep(1)
+        said = b''
+        while more := s.recv(65536): said += more
+    assert said.startswith(b'HTTP/1.1 200 ') and b'"verdict"' in said
+
+
+def test_whoever_asks_too_often_is_told_so_whatever_he_claims(tmp_path, robin):
+    "The proxy's word counts; and without --behind-proxy nobody's"
+    with served(tmp_path/'log.txt', *START, '--rate', '3', '--port') as (inside, _), nginx(tmp_path/'nginx', site(port_of(inside))) as (address, _):
+        said = [ask(address, '/api/classify', 'POST', robin, X_Forwarded_For=f'203.0.113.{n}', X_Real_IP=f'203.0.113.{n}') for n in range(6)]
+        assert [status for status, _, _ in said].count(429) >= 2 and said[0][0] == 200
+        assert int(next(headers['Retry-After'] for status, headers, _ in said if status == 429)) > 0
+
+
 # --- two processes that share nothing
 
-def test_two_processes(browser, page, tmp_path, robin):
-    "Somebody's page is in one of them; if that ends, the next visit is in the other"
-    with served(tmp_path/'log.txt', *START, '--port') as (other, process), nginx(tmp_path/'nginx', site(page[0], port_of(other))) as (address, _):
-        visitor = Guest(browser, address)
-        homes = [len(pythons(one)) for one in (page[1], process)]
-        assert sorted(homes) == [0, 1]
-        visitor.page.reload()
-        visitor.page.wait_for_selector('.bc-page', timeout=1000*PATIENCE)
-        named(visitor, robin)
-        visitor.context.close()
+@pytest.fixture(scope='module')
+def pair(page, tmp_path_factory):
+    "Two processes behind one nginx: its address, their ports and their processes"
+    folder = tmp_path_factory.mktemp('pair')
+    with served(folder/'log.txt', *START, '--port') as (other, process), nginx(folder/'nginx', site(page[0], port_of(other))) as (address, _):
+        yield address, (page[0], port_of(other)), (page[1], process)
+
+
+def answered(port): return json.loads(ask(f'http://localhost:{port}/', '/api/health')[2])['answered']
+
+
+def test_any_of_them_answers_a_frame(pair, robin):
+    "All that it takes comes along: both say the same"
+    address, ports, _ = pair
+    before = [answered(port) for port in ports]
+    said = {ask(address, **photo_of(robin))[2] for _ in range(6)}
+    assert len(said) == 1 and json.loads(said.pop())['box'] == [.1, .1, .9, .9]
+    assert sorted(answered(port)-n for port, n in zip(ports, before)) == [3, 3]
+
+
+def test_a_page_of_one_asks_whichever_has_time(browser, pair, robin):
+    address, ports, processes = pair
+    visitor = Guest(browser, address)
+    homes = [len(pythons(process)) for process in processes]
+    visitor.page.reload()
+    visitor.page.wait_for_selector('.bc-page', timeout=1000*PATIENCE)
+    for _ in range(3): named(visitor, robin)
+    assert sorted(map(bool, homes)) == [False, True]
+    visitor.leave()
+
+
+def test_one_that_ends_costs_nobody_else_a_visit(browser, page, tmp_path, robin):
+    "Whoever was there reloads, and is in the other one"
+    with served(tmp_path/'log.txt', *START, '--port') as (other, _):
+        gone = free_port() # Nobody is there any more
+        for ports in ((gone, port_of(other)), (port_of(other), gone)):
+            with nginx(tmp_path/f'nginx{ports[0]}', site(*ports)) as (address, _):
+                visitor = Guest(browser, address)
+                named(visitor, robin)
+                visitor.context.close()
+                assert [ask(address, **photo_of(robin))[0] for _ in range(4)] == [200]*4
