@@ -51,8 +51,8 @@ def running(log, port, *command, **options):
             else: break
         yield process
     finally:
-        family = [process, *process.children(recursive=True)]
-        process.terminate()
+        family = [process, *process.children(recursive=True)] if process.is_running() else []
+        if family: process.terminate()
         for p in psutil.wait_procs(family, timeout=PATIENCE)[1]: p.kill()
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -257,6 +258,21 @@ def test_whoever_asks_too_often_is_told_so_whatever_he_claims(tmp_path, robin):
         said = [ask(address, '/api/classify', 'POST', robin, X_Forwarded_For=f'203.0.113.{n}', X_Real_IP=f'203.0.113.{n}') for n in range(6)]
         assert [status for status, _, _ in said].count(429) >= 2 and said[0][0] == 200
         assert int(next(headers['Retry-After'] for status, headers, _ in said if status == 429)) > 0
+
+
+def test_the_one_too_many_is_told_to_come_again(tmp_path):
+    "Five at once, where there is room for two; and again when one has left"
+    with served(tmp_path/'log.txt', *START, '--max-visitors', '2', '--port') as (inside, process), nginx(tmp_path/'nginx', site(port_of(inside))) as (address, _):
+        with ThreadPoolExecutor(5) as pool: said = list(pool.map(lambda _: ask(address), range(5)))
+        assert sorted(status for status, _, _ in said) == [200, 200, 503, 503, 503] and len(pythons(process)) == 2
+        _, headers, text = next(one for one in said if one[0] == 503)
+        assert int(headers['Retry-After']) > 0 and 'alle Plätze besetzt' in text.decode() and 'All places are taken' in text.decode() and 'Traceback' not in text.decode()
+        assert ask(address, '/api/health')[0] == ask(address, '/voila/static/voila.js')[0] == 200
+        kernel = re.search(r'"kernelId": *"([^"]+)"', next(text for status, _, text in said if status == 200).decode())[1]
+        assert ask(address, f'/voila/api/shutdown/{kernel}', 'POST')[0] == 204
+        until = time.monotonic()+PATIENCE
+        while (status := ask(address)[0]) == 503 and time.monotonic() < until: time.sleep(.5)
+        assert status == 200
 
 
 # --- two processes that share nothing
