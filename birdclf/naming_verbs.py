@@ -6,18 +6,17 @@
 __all__ = ['BUNDLE']
 
 # %% ../nbs/63_naming_verbs.ipynb #0d2b24fb
-import json,os
+import os
+from pathlib import Path
 from textwrap import fill
+from time import perf_counter
 
-from .command import argument,bar,positive,put,real_name,verb,visible
+from .archive import answer_archive,answer_line,photographs
+from .command import argument,bar,need,positive,progress,put,real_name,verb,visible
+from .errors import Refusal
 from .pages import check_port,check_serving,place_of,serve_page,server_arguments
 
 # %% ../nbs/63_naming_verbs.ipynb #0000000c
-def _json_line(file, answer, language, top):
-    "The answer on one line, for a program"
-    found = dict(file=real_name(file), **answer.to_dict(language, top))
-    return visible(json.dumps(found, ensure_ascii=False, allow_nan=False))
-
 def _paragraph(file, answer, language, top):
     "The answer for a person: a sentence, tips, and bars"
     from birdclf.classify import names,percent
@@ -32,21 +31,47 @@ def _paragraph(file, answer, language, top):
 BUNDLE = argument('--bundle', metavar='DIR',
                   help='use the model in this folder instead of the one that comes with birdclf')
 
+# %% ../nbs/63_naming_verbs.ipynb #0b3e9cf0
+def _into_a_file(args)->int:
+    "Answer an archive, and count"
+    from birdclf.bundle import load_bundle
+    load_bundle(args.bundle) # What is wrong with it is said here, and not by each process
+    need('Answering into a file', 'cluster', 'tqdm', *(['distributed'] if args.workers else []))
+    started = perf_counter()
+    counts = answer_archive(args.file, args.into, workers=args.workers or 1, bar=progress,
+                            bundle=args.bundle and os.path.abspath(args.bundle), language=args.language, top=args.top)
+    put(_counted(counts, perf_counter()-started, args.workers or 1))
+    return 1 if counts['unreadable'] or counts['left out'] else 0
+
+def _counted(counts, seconds, workers)->str:
+    "What was done, in words"
+    new = counts['read']+counts['unreadable']
+    pace = f', {new/seconds/workers:.1f} a second in each process' if new else ''
+    left = f" {counts['left out']:,} ended their process and are left out; the same command asks again." if counts['left out'] else ''
+    return f"{new:,} answered{pace}; {counts['unreadable']:,} unreadable; {counts['there']:,} were there already.{left}"
+
 # %% ../nbs/63_naming_verbs.ipynb #00000012
 @verb('classify', 'name the birds in photographs', '''
         birdclf classify garden.jpg
         birdclf classify --json --top 5 *.jpg > answers.jsonl
+        birdclf classify photos/ --into answers.jsonl --workers 2
         birdclf classify --language de -- -strange-name-.jpg''',
-    argument('file', nargs='+', metavar='FILE', help='a photograph: JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF or HEIC'),
+    argument('file', nargs='+', metavar='FILE',
+             help='a photograph: JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF or HEIC; or a folder of them'),
     argument('--json', action='store_true', help='one line of JSON for each file'),
+    argument('--into', type=Path, metavar='FILE',
+             help='put the lines of JSON into this file; what it has a line for is not looked at again'),
+    argument('--workers', type=positive, metavar='N', help='share the work out to N processes (with --into)'),
     argument('--top', type=positive, metavar='N', help='show at least N candidates'),
     argument('--language', choices=('en', 'de'), default='en', help='of the sentences (default: en)'),
-    BUNDLE)
+    BUNDLE, goes_on=True)
 def classify(args)->int:
     "Say what is in each file"
+    if args.into: return _into_a_file(args)
+    if args.workers: raise Refusal('--workers goes with --into FILE, which keeps the answers.')
     from birdclf.classify import Classifier
-    say, unread = (_json_line if args.json else _paragraph), 0
-    for file,answer in zip(args.file, Classifier.load(args.bundle).classify_many(args.file)):
+    say, unread, files = (answer_line if args.json else _paragraph), 0, photographs(args.file)
+    for file,answer in zip(files, Classifier.load(args.bundle).classify_many(files)):
         put(say(file, answer, args.language, args.top))
         unread += answer.verdict=='unreadable'
     return 1 if unread else 0

@@ -5,6 +5,8 @@ import re
 SLOW = {
     'test_wheel.py': {r'test_.*': 'a wheel and an sdist are made, 12 s'},
     'test_alone.py': {r'test_(all_of_it_ran|nobody_is_asked_for|nothing_is_left_in_a_fresh_home)': 'both pages, a workshop, and a minute in which nothing may happen'},
+    'test_archive.py': {
+        r'test_stopped_in_the_middle_it_goes_on\[(?!2-SIGKILL).*\]': 'an archive for each ending, 50 s; one stays'},
     'test_book.py': {r'test_(executed_again|a_failing_chapter_fails|a_misspelt_remark_fails|a_broken_reference_fails)': 'a book is built for each, 14 s'},
     'test_classify.py': {
         r'test_flat_memory': 'four hundred photographs, 18 s',
@@ -36,6 +38,9 @@ SLOW = {
         r'test_ctrl_c_while_searching\[[1-9]\]': 'all but the first seed',
         r'test_any_sequence_of_changes\[[1-9]\d*\]': 'all but the first seed'},
     'test_cluster.py': {r'test_.*': 'a scheduler and its workers, 11 s'},
+    'test_deploy.py': {
+        r'test_the_command_serves_a_page\[(?!render).*\]': 'a server for each place, 4 s; one stays',
+        r'test_what_the_container_is_made_of_is_enough': 'a wheel is made'},
     'test_notebooks.py': {
         r'test_notebook\[(23_clean|64_manifest_verbs)\]': 'pages and folders of photographs, 26 s',
         r'test_notebook\[12_download\]': 'a sick internet, 17 s',
@@ -46,6 +51,7 @@ SLOW = {
         r'test_notebook\[43_export\]': 'a training and its export, 21 s',
         r'test_notebook\[44_evaluate\]': 'the last of the training chapters',
         r'test_notebook\[51_classify\]': 'hundreds of answers, 13 s',
+        r'test_notebook\[70_deploy\]': 'a server and its visitors, 40 s',
         r'test_notebook\[90_testing\]': 'every painting in every size, 17 s'},
     'test_page.py': {
         r'test_(no_word_is_broken|no_word_of_ours_is_broken)': 'every name at every width, 22 s',
@@ -58,6 +64,10 @@ SLOW = {
         r'test_a_part_is_no_larger_than_needed\[(?!JPEG|PNG|four inks).*\]': 'every format in many sizes, 12 s; three stay',
         r'test_a_jpeg_without_its_end_is_one_if_its_pixels_are_there\[(?!RGB-plain|L-progressive).*\]': 'every kind of JPEG, 11 s; two stay',
         r'test_bombs': '900 million pixels, 13 s'},
+    'test_proxies.py': {
+        r'test_a_visitor_who_only_looks_for_longer_than_a_proxy_waits': 'looks for 70 s',
+        r'test_a_photograph_that_takes_longer_than_a_proxy_waits': 'arrives within 66 s',
+        r'test_(behind_caddy|one_that_ends_costs_nobody_else_a_visit|whoever_asks_too_often_is_told_so_whatever_he_claims)': 'one more server, and more pages, 20 s'},
     'test_pythons.py': {r'test_(it_is_that_python_and_all_is_there|it_names_a_bird|it_plans_a_search|it_opens_the_page)\[.*\]': 'installs 420 MB for each Python'},
     'test_serving.py': {
         r'test_(a_line_as_slow_as_in_a_valley|a_photo_that_is_stopped)': 'slow lines, two minutes',
@@ -81,7 +91,7 @@ SLOW = {
 }
 
 # Files whose tests share what takes long to make: a server, a browser, an installation. One process runs them.
-GROUPS = {f'test_{name}.py' for name in ('alone', 'clean_page', 'counter', 'page', 'pythons', 'report', 'serving', 'train', 'wheel')}
+GROUPS = {f'test_{name}.py' for name in ('alone', 'archive', 'clean_page', 'counter', 'page', 'proxies', 'pythons', 'report', 'serving', 'train', 'wheel')}
 
 
 def together(nodeid):
