@@ -855,6 +855,8 @@ async function started({loader, parts, store: name}, tell) {
   Object.assign(ort.env.wasm, {numThreads: 1, wasmBinary: runtime})
   const session = await ort.InferenceSession.create(model, {executionProviders: ['wasm'], logSeverityLevel: 4})
     .catch(() => { throw new PhotoError('unable') })
+  const there = await Promise.all(parts.map(({address}) => store?.match(address)))
+  tell({done: of, of, kept: there.every(part => part)})
   return async (numbers, shape) => {
     const outputs = await session.run({image: new ort.Tensor('float32', numbers, shape)}, OUTPUTS)
     return Array.from({length: shape[0]}, (_, i) => row(outputs, i))
