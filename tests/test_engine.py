@@ -32,6 +32,9 @@ const source = given => { const {width, height, data} = image(given); return {wi
 '''
 
 
+EACH = 'Promise.all(given.made.map(async ([whole, found, flags])'
+
+
 def as_given(image):
     return dict(width=image.width, height=image.height, data=b64encode(image.convert('RGBA').tobytes()).decode())
 
@@ -119,7 +122,7 @@ def test_every_answer_is_said_in_the_same_words(js, language):
     "Verdict, candidates, boxes, sentences and tips: the JSON of the command line"
     made_up = list(answers(few(60, 600)))
     there = [Asked().answer(*one).to_dict(language, top=2) for one in made_up]
-    here = js('answer.js', 'answered, facts', 'given.made.map(([whole, found, flags]) => facts(given.about, answered(given.about, flags, {whole, found}), given.language, 2))',
+    here = js('answer.js', 'answered, facts, seen', f'await {EACH} => facts(given.about, answered(given.about, flags, await seen(given.about, {{whole: whole && (() => whole), found}})), given.language, 2)))',
               made=[[whole and plain(whole), list(map(plain, found)), flags] for whole,found,flags in made_up], about=ABOUT, language=language)
     assert {answer['verdict'] for answer in there} == {'sure', 'one_of', 'other_bird', 'not_bird'} and any(answer['tips'] for answer in there)
     assert any(len(answer['birds']) > 1 for answer in there)
@@ -139,7 +142,7 @@ def close(one, other):
 def test_the_page_is_told_what_a_kernel_would_tell_it(js):
     made_up = list(answers(few(30, 200)))
     there = [json.loads(json.dumps(_told(Asked().answer(*one)))) for one in made_up]
-    here = js('answer.js', 'answered, told', 'given.made.map(([whole, found, flags]) => told(given.about, answered(given.about, flags, {whole, found})))', made=[[whole and plain(whole), list(map(plain, found)), flags] for whole,found,flags in made_up], about=ABOUT)
+    here = js('answer.js', 'answered, seen, told', f'await {EACH} => told(given.about, answered(given.about, flags, await seen(given.about, {{whole: whole && (() => whole), found}})))))', made=[[whole and plain(whole), list(map(plain, found)), flags] for whole,found,flags in made_up], about=ABOUT)
     for mine,theirs in zip(here, there): assert close(mine, theirs), (mine, theirs)
 
 

@@ -405,7 +405,7 @@ def engine(browser, site): # noqa: F811
     with Browsing(browser, site) as browsing: yield browsing
 
 
-def differences(here, there, bundle):
+def differences(here, there, bundle, frame=.02):
     "What is not the same in two answers, as far as it must be"
     low = 0 if there['scores'] is None else min(abs(there['scores']['bird']-bundle.thresholds.bird), abs(there['scores']['known']-bundle.thresholds.known))
     held = np.cumsum([candidate['probability'] for candidate in there['candidates']])
@@ -416,7 +416,7 @@ def differences(here, there, bundle):
         if abs(mine.get(name, 0)-probability) > .01: yield name, mine.get(name), probability
     if len(here['birds']) != len(there['birds']): yield 'birds', len(here['birds']), len(there['birds'])
     for one,other in zip(here['birds'], there['birds']):
-        if np.abs(np.subtract(one['box'], other['box'])).max() > .02: yield 'box', one['box'], other['box']
+        if np.abs(np.subtract(one['box'], other['box'])).max() > frame: yield 'box', one['box'], other['box']
 
 
 PAINTED = {'a blackbird': lambda: paint_bird('Amsel', size=(640, 480)), 'a large stork': lambda: paint_bird('Weißstorch', size=(2400, 1700)), 'a tall oriole': lambda: paint_bird('Pirol', size=(700, 1500)),
@@ -426,9 +426,10 @@ PAINTED = {'a blackbird': lambda: paint_bird('Amsel', size=(640, 480)), 'a large
 @pytest.mark.parametrize('kind', PAINTED)
 @pytest.mark.parametrize('format', ['PNG', 'JPEG'])
 def test_the_browser_answers_like_python(engine, kind, format):
+    "(The outlines of a painting are sharper than any photograph's, which shows where a JPEG is decoded at half its size)"
     data = file_of(PAINTED[kind](), format, **(dict(compress_level=1) if format == 'PNG' else dict(quality=92)))
     classifier = Classifier.load()
-    assert list(differences(engine.classify(data), classifier.classify(data).to_dict(top=3), classifier.bundle)) == []
+    assert list(differences(engine.classify(data), classifier.classify(data).to_dict(top=3), classifier.bundle, .02 if format == 'PNG' else .04)) == []
 
 
 def photographs_of(shared):

@@ -20,9 +20,13 @@ function surrounding(found) {              // one box around all that has no nam
   if (!boxes.length) return null
   return [0, 1, 2, 3].map(i => Math[i < 2 ? 'min' : 'max'](...boxes.map(box => box[i])))
 }
-export function answered(about, photo, {whole, found}) {         // the answer about the first bird, with all of them
+export async function seen(about, {whole, found}) {    // the birds; or the whole, if it has a name and none of them has
   const named = one => decide(about, one).named
-  const seen = whole && named(whole) && !found.some(named) ? [{...whole, box: surrounding(found)}] : found
+  if (!whole || found.some(named)) return found
+  const all = await whole()
+  return named(all) ? [{...all, box: surrounding(found)}] : found
+}
+export function answered(about, photo, seen) {         // the answer about the first bird, with all of them
   const said = seen.map(one => decide(about, one, photo))
   const birds = said.filter(({box, verdict}) => box && verdict !== 'not_bird')
   if (!birds.length) return {...said[0], box: null}

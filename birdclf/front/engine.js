@@ -27,6 +27,7 @@ function blend(from, start, step, parts, to, at) {               // one pixel ou
   to[at + 1] = green >> BITS
   to[at + 2] = blue >> BITS
 }
+
 const span = pixels => [pixels[0].first, pixels.at(-1).first + pixels.at(-1).parts.length - pixels[0].first]
 function across({width, data}, pixels, [top, rows], [from]) {    // these rows; `from` is what the first pixel is called
   const result = blank(pixels.length, rows)
@@ -358,6 +359,7 @@ function average({width, height, data}, factor, small, row) {    // into `small`
     }
   }
 }
+
 function reduced(source, [left, top, right, bottom], factor) {      // `factor` by `factor` pixels become one
   const width = right - left, height = bottom - top
   if (factor === 1 && width * height <= STRIP) return source.read(left, top, width, height)
@@ -534,7 +536,7 @@ function shared(one, other) {                   // of both together, and of the 
   return [both / Math.max(area + areas - both, 1e-12), both / Math.max(Math.min(area, areas), 1e-12)]
 }
 
-const WITHIN = .7, SAME = .6
+const WITHIN = .5, SAME = .6
 function distinct(squares, {overlap, most}) {   // one box for each bird, the surest first
   let left = [...squares].sort((a, b) => b.sure - a.sure).slice(0, 300)
   const found = []
@@ -549,27 +551,30 @@ function distinct(squares, {overlap, most}) {   // one box for each bird, the su
   }
   return found
 }
+function apart(boxes, overlap) {                // positions of those that are none of the birds before them
+  const stay = []
+  for (const [i, box] of boxes.entries()) {
+    const before = stay.map(j => shared(box, boxes[j]))
+    if (before.every(([together, within]) => together <= overlap && within <= WITHIN)) stay.push(i)
+  }
+  return stay
+}
 
-function mirrored(look, [width, height]) {
+function mirrored(look, width) {
   const result = new Float32Array(look.length)
   for (let row = 0; row < look.length; row += width)
     for (let x = 0; x < width; x++) result[row + x] = look[row + width - 1 - x]
   return result
 }
-async function maps(network, looks, size, flip) {      // network: numbers and their shape in, a row for each look out
-  const all = flip ? [...looks, ...looks.map(look => mirrored(look, size))] : looks
-  const batch = new Float32Array(all.length * all[0].length)
-  for (const [i, look] of all.entries()) batch.set(look, i * look.length)
-  return network(batch, [all.length, 3, size[1], size[0]])
+function maps(network, looks, size) {      // network: numbers and their shape in, a row for each look out
+  const batch = new Float32Array(looks.length * looks[0].length)
+  for (const [i, look] of looks.entries()) batch.set(look, i * look.length)
+  return network(batch, [looks.length, 3, size[1], size[0]])
 }
-function steady(rows, flip) {                   // the maps of places, each with its mirror's turned back
-  const maps = rows.map(({places}) => places)
-  if (!flip) return maps
-  return maps.slice(0, maps.length / 2).map(({data, height, width}, look) => {
-    const other = maps[maps.length / 2 + look].data, layer = height * width
-    const back = i => [0, 3, 2, 1, 4][Math.floor(i / layer)] * layer + i % layer - i % width + width - 1 - i % width
-    return {height, width, data: data.map((value, i) => (value + other[back(i)]) / 2)}
-  })
+function steady({data, height, width}, other) {           // the mean of a map of places and its mirror's
+  const layer = height * width
+  const back = i => [0, 3, 2, 1, 4][Math.floor(i / layer)] * layer + i % layer - i % width + width - 1 - i % width
+  return {height, width, data: data.map((value, i) => (value + other.data[back(i)]) / 2)}
 }
 
 function lse(...logits) {                              // the logarithm of the sum of what these are logarithms of
@@ -586,22 +591,47 @@ function averaged(rows) {                       // what all looks say together
   return {species, open_set: [lse(total, other) - nothing, total - other]}
 }
 
+const CLEAR = .95
+function isClear({temperature}, {species, open_set}) {
+  const logits = species.map(x => x / temperature), probability = Math.exp(Math.max(...logits) - lse(...logits))
+  const [bird, known] = open_set.map(x => logistic(Math.min(Math.max(x, -50), 50)))
+  return bird <= 1 - CLEAR || Math.min(bird, known, probability) >= CLEAR
+}
+async function settled(network, about, looks, rows) {  // what looks say together, with their maps of places
+  const {size, flip} = about.preprocessing, together = averaged(rows), places = rows.map(row => row.places)
+  if (!flip || isClear(about, together)) return {...together, places}
+  const others = await maps(network, looks.map(look => mirrored(look, size)), [size, size])
+  return {...averaged([...rows, ...others]), places: places.map((map, i) => steady(map, others[i].places))}
+}
+
+const HALF = .5
 function view({width, height}, zoom) {                 // the middle of it, or all
   if (!zoom) return null
   const side = Math.min(width, height) / zoom, left = (width - side) / 2, top = (height - side) / 2
   return [left, top, left + side, top + side]
 }
-async function glance(network, photo, {preprocessing: recipe, finding}) {
-  const {views, size, flip} = recipe
-  const looks = views.map(zoom => squeezed(photo.image, view(photo.image, zoom), [size, size], recipe))
-  const rows = await maps(network, looks, [size, size], flip), all = views.indexOf(0)
-  const seen = all < 0 ? [] : distinct(boxesOf(steady(rows, flip)[all]), finding)
-  return {whole: {box: seen[0]?.box ?? null, sure: seen[0]?.sure ?? 0, ...averaged(rows)}, seen}
+async function glance(network, {image}, about) {       // the places that seem to be birds; and what the whole is
+  const {preprocessing: recipe, finding} = about, size = [recipe.size, recipe.size]
+  const look = zoom => squeezed(image, view(image, zoom), size, recipe), looks = [look(0)]
+  const [said] = await maps(network, looks, size), seen = distinct(boxesOf(said.places), finding)
+  const first = seen[0]?.sure >= HALF ? seen[0] : {box: null, sure: 0}
+  const ask = async () => {
+    const rows = [said]
+    for (const zoom of recipe.views.filter(zoom => zoom)) {
+      looks.push(look(zoom))
+      rows.push(...await maps(network, looks.slice(-1), size))
+    }
+    const {species, open_set} = await settled(network, about, looks, rows)
+    return {...first, species, open_set}
+  }
+  let whole
+  return {seen: seen.filter(({sure}) => sure >= finding.place), whole: () => whole ??= ask()}
 }
+
 async function search(network, {image}, {preprocessing: recipe, finding}) {
   const sides = [image.width, image.height], longer = Math.max(...sides)
   const size = sides.map(length => Math.max(64, even(length / longer * finding.side / 32) * 32))
-  const [{places}] = await maps(network, [squeezed(image, null, size, recipe)], size, false)
+  const [{places}] = await maps(network, [squeezed(image, null, size, recipe)], size)
   return distinct(boxesOf(places), finding).filter(({sure}) => sure >= finding.place)
 }
 
@@ -627,35 +657,52 @@ function at({image: {width, height}, box: [left, top, right, bottom]}, box) {   
   const found = box.map((edge, i) => i % 2 ? (edge - top) * down : (edge - left) * across)
   return found.map((edge, i) => Math.min(Math.max(edge, 0), i % 2 ? height : width))
 }
-async function closer(network, boxes, photo, {preprocessing: recipe, finding}) {
+async function approach(network, boxes, photo, {preprocessing: recipe, finding}) {      // those of one bird become one
   if (!boxes.length) return []
-  const {size, flip} = recipe, {margins} = finding, [least, most] = [Math.min(...margins), Math.max(...margins)]
+  const {size} = recipe, {margins, overlap} = finding, [least, most] = [Math.min(...margins), Math.max(...margins)]
   const windows = boxes.map(box => margins.map(margin => around(box, margin, photo)))
   const widest = windows.map(row => row[margins.indexOf(most)])
-  const pieces = photo.cut(widest, even(size * (1 + 2 * most) / (1 + 2 * least))), found = []
+  const pieces = photo.cut(widest, even(size * (1 + 2 * most) / (1 + 2 * least))), near = []
   for (const [i, box] of boxes.entries()) {
     const looks = windows[i].map(part => squeezed(pieces[i].image, at(pieces[i], part), [size, size], recipe))
-    const rows = await maps(network, looks, [size, size], flip)
-    found.push({...redrawn(box, windows[i], steady(rows, flip), finding), ...averaged(rows)})
+    const rows = await maps(network, looks, [size, size])
+    const drawn = redrawn(box, windows[i], rows.map(({places}) => places), finding)
+    near.push({place: box, windows: windows[i], looks, rows, ...drawn})
   }
-  return found
+  return apart(near.map(({box}) => box), overlap).map(i => near[i])
 }
 
-const HALF = .5
-const large = ([left, top, right, bottom], {share}) => Math.max(right - left, bottom - top) >= share
-async function find(network, photo, about, box = null) {  // the whole (null with a frame), and the birds in it
-  const {finding} = about
-  if (box) {
-    const [found] = await closer(network, [framed(box)], photo, about)
-    return {whole: null, found: [{...found, box: framed(box)}]}
+async function closer(network, about, near) {          // what each place is, drawn once more where a mirror was asked
+  const found = []
+  for (const {place, windows, looks, rows} of near) {
+    const {places, ...said} = await settled(network, about, looks, rows)
+    found.push({...said, ...redrawn(place, windows, places, about.finding)})
   }
-  const {whole, seen} = await glance(network, photo, about)
-  if (seen.filter(({sure}) => sure >= finding.place).length === 1 && large(whole.box, finding))
-    return {whole, found: [whole]}
-  const places = await search(network, photo, about), [first] = places
-  if (places.length === 1 && large(first.box, finding)) return {whole, found: [{...whole, ...first}]}
-  const near = await closer(network, places.map(({box}) => box), photo, about)
-  return {whole, found: near.length ? near : [whole.sure >= HALF ? whole : {...whole, box: null}]}
+  return apart(found.map(({box}) => box), about.finding.overlap).map(i => found[i])
+}
+
+function onlyLarge(places, {share}) {                  // the place, if there is one only, and it is large
+  if (places.length !== 1) return null
+  const [{sure, box}] = places, [left, top, right, bottom] = box
+  return Math.max(right - left, bottom - top) >= share ? {sure, box} : null
+}
+async function inAll(network, photo, about) {
+  const {finding} = about, {seen, whole} = await glance(network, photo, about)
+  let place = onlyLarge(seen, finding), near = []
+  if (!place) {
+    const places = await search(network, photo, about)
+    place = onlyLarge(places, finding)
+    if (!place) near = await approach(network, places.map(({box}) => box), photo, about)
+    place ??= onlyLarge(near, finding)
+  }
+  if (place) return {whole, found: [{...await whole(), ...place}]}
+  const found = await closer(network, about, near)
+  return {whole, found: found.length ? found : [await whole()]}
+}
+async function find(network, photo, about, frame = null) {      // the birds; and the whole, if one asks for it
+  if (!frame) return inAll(network, photo, about)
+  const box = framed(frame), [found] = await closer(network, about, await approach(network, [box], photo, about))
+  return {whole: null, found: [{...found, box}]}
 }
 
 async function evidence(network, photo, {preprocessing: recipe, finding}, species, frame = null) {
@@ -663,7 +710,8 @@ async function evidence(network, photo, {preprocessing: recipe, finding}, specie
   const box = frame ? around(framed(frame), Math.min(...finding.margins), photo) : [0, 0, 1, 1]
   const [piece] = photo.cut([box], size)
   const look = squeezed(piece.image, at(piece, box), [size, size], recipe)
-  const rows = await maps(network, [look], [size, size], flip), {height, width} = rows[0].evidence, layer = height * width
+  const looks = flip ? [look, mirrored(look, size)] : [look], rows = await maps(network, looks, [size, size])
+  const {height, width} = rows[0].evidence, layer = height * width
   const turned = i => i - i % width + width - 1 - i % width, count = rows[0].species.length
   const value = (k, i) => {
     const [{evidence: {data}}, other] = rows
@@ -674,7 +722,7 @@ async function evidence(network, photo, {preprocessing: recipe, finding}, specie
   const low = Math.min(...speaks), spread = Math.max(...speaks) - low || 1
   return {height, width, box, values: speaks.map(x => (x - low) / spread)}
 }
-return {boxesOf, shared, distinct, steady, averaged, around, redrawn, find, evidence}
+return {boxesOf, shared, distinct, apart, steady, averaged, around, redrawn, find, evidence}
 })()
 
 const answer_js = (() => {
@@ -699,9 +747,13 @@ function surrounding(found) {              // one box around all that has no nam
   if (!boxes.length) return null
   return [0, 1, 2, 3].map(i => Math[i < 2 ? 'min' : 'max'](...boxes.map(box => box[i])))
 }
-function answered(about, photo, {whole, found}) {         // the answer about the first bird, with all of them
+async function seen(about, {whole, found}) {    // the birds; or the whole, if it has a name and none of them has
   const named = one => decide(about, one).named
-  const seen = whole && named(whole) && !found.some(named) ? [{...whole, box: surrounding(found)}] : found
+  if (!whole || found.some(named)) return found
+  const all = await whole()
+  return named(all) ? [{...all, box: surrounding(found)}] : found
+}
+function answered(about, photo, seen) {         // the answer about the first bird, with all of them
   const said = seen.map(one => decide(about, one, photo))
   const birds = said.filter(({box, verdict}) => box && verdict !== 'not_bird')
   if (!birds.length) return {...said[0], box: null}
@@ -810,12 +862,12 @@ function pointed(about, {height, width, box, values}) {   // where the evidence 
     values: Uint8Array.from(values, value => Math.floor(255 * clip(value) + .5))}
 }
 const clip = x => Math.min(Math.max(x, 0), 1)
-return {decide, answered, percent, hints, sentence, refusal, tips, facts, told, pointed}
+return {decide, seen, answered, percent, hints, sentence, refusal, tips, facts, told, pointed}
 })()
 
 const {opened, PhotoError} = opened_js
 const {evidence, find} = finding_js
-const {answered, facts, pointed, told} = answer_js
+const {answered, facts, pointed, seen, told} = answer_js
 async function read(answer, count) {       // all of it; `count` hears of every piece
   const reader = answer.body.getReader(), pieces = []
   for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
@@ -904,7 +956,7 @@ const refused = error => {                 // that there is no picture is an ans
 }
 async function answer({blob, box, turn}, look) {
   const picture = await photo(blob, turn)
-  return answered(about, picture, await find(look, picture, about, box))
+  return answered(about, picture, await seen(about, await find(look, picture, about, box)))
 }
 const tasks = {
   open: async (given, look) => { about = given.about },

@@ -21,9 +21,13 @@ function surrounding(found) {              // one box around all that has no nam
   if (!boxes.length) return null
   return [0, 1, 2, 3].map(i => Math[i < 2 ? 'min' : 'max'](...boxes.map(box => box[i])))
 }
-function answered(about, photo, {whole, found}) {         // the answer about the first bird, with all of them
+async function seen(about, {whole, found}) {    // the birds; or the whole, if it has a name and none of them has
   const named = one => decide(about, one).named
-  const seen = whole && named(whole) && !found.some(named) ? [{...whole, box: surrounding(found)}] : found
+  if (!whole || found.some(named)) return found
+  const all = await whole()
+  return named(all) ? [{...all, box: surrounding(found)}] : found
+}
+function answered(about, photo, seen) {         // the answer about the first bird, with all of them
   const said = seen.map(one => decide(about, one, photo))
   const birds = said.filter(({box, verdict}) => box && verdict !== 'not_bird')
   if (!birds.length) return {...said[0], box: null}
@@ -132,7 +136,7 @@ function pointed(about, {height, width, box, values}) {   // where the evidence 
     values: Uint8Array.from(values, value => Math.floor(255 * clip(value) + .5))}
 }
 const clip = x => Math.min(Math.max(x, 0), 1)
-return {decide, answered, percent, hints, sentence, refusal, tips, facts, told, pointed}
+return {decide, seen, answered, percent, hints, sentence, refusal, tips, facts, told, pointed}
 })()
 
 const resize_js = (() => {
@@ -163,6 +167,7 @@ function blend(from, start, step, parts, to, at) {               // one pixel ou
   to[at + 1] = green >> BITS
   to[at + 2] = blue >> BITS
 }
+
 const span = pixels => [pixels[0].first, pixels.at(-1).first + pixels.at(-1).parts.length - pixels[0].first]
 function across({width, data}, pixels, [top, rows], [from]) {    // these rows; `from` is what the first pixel is called
   const result = blank(pixels.length, rows)
@@ -494,6 +499,7 @@ function average({width, height, data}, factor, small, row) {    // into `small`
     }
   }
 }
+
 function reduced(source, [left, top, right, bottom], factor) {      // `factor` by `factor` pixels become one
   const width = right - left, height = bottom - top
   if (factor === 1 && width * height <= STRIP) return source.read(left, top, width, height)
@@ -654,7 +660,7 @@ export class LocalEngine {
   constructor(worker, about) {
     Object.assign(this, {worker, about, number: 0, waiting: new Map()})
     worker.onmessage = ({data}) => this.hear(data)
-    worker.onerror = event => { for (const {failed} of this.waiting.values()) failed(new Error(event.message)) }
+    worker.onerror = ({message}) => { for (const {failed} of this.waiting.values()) failed(new Error(message)) }
     this.ask('open', {about})
   }
   ask(task, given = {}, {signal, progress} = {}) {
@@ -665,15 +671,15 @@ export class LocalEngine {
       this.worker.postMessage({id, task, ...given})
     })
   }
+  fetch(progress) { return this.ask('fetch', {}, {progress}) }
+  classify(blob, {box = null, turn = 0, language = 'en', top = 0, signal, progress} = {}) {
+    return this.ask('classify', {blob, box, turn, language, top}, {signal, progress})
+  }
   hear({id, reply, progress, trouble, code}) {
     const asked = this.waiting.get(id)
     if (progress) return asked?.progress?.(progress)
     this.waiting.delete(id)
     trouble ? asked?.failed(Object.assign(new Error(trouble), {code})) : asked?.done(reply)
-  }
-  fetch(progress) { return this.ask('fetch', {}, {progress}) }
-  classify(blob, {box = null, turn = 0, language = 'en', top = 0, signal, progress} = {}) {
-    return this.ask('classify', {blob, box, turn, language, top}, {signal, progress})
   }
 }
 

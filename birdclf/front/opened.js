@@ -27,6 +27,7 @@ function blend(from, start, step, parts, to, at) {               // one pixel ou
   to[at + 1] = green >> BITS
   to[at + 2] = blue >> BITS
 }
+
 const span = pixels => [pixels[0].first, pixels.at(-1).first + pixels.at(-1).parts.length - pixels[0].first]
 function across({width, data}, pixels, [top, rows], [from]) {    // these rows; `from` is what the first pixel is called
   const result = blank(pixels.length, rows)
@@ -357,6 +358,7 @@ function average({width, height, data}, factor, small, row) {    // into `small`
     }
   }
 }
+
 export function reduced(source, [left, top, right, bottom], factor) {      // `factor` by `factor` pixels become one
   const width = right - left, height = bottom - top
   if (factor === 1 && width * height <= STRIP) return source.read(left, top, width, height)

@@ -26,6 +26,7 @@ function blend(from, start, step, parts, to, at) {               // one pixel ou
   to[at + 1] = green >> BITS
   to[at + 2] = blue >> BITS
 }
+
 const span = pixels => [pixels[0].first, pixels.at(-1).first + pixels.at(-1).parts.length - pixels[0].first]
 function across({width, data}, pixels, [top, rows], [from]) {    // these rows; `from` is what the first pixel is called
   const result = blank(pixels.length, rows)

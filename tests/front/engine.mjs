@@ -1,7 +1,7 @@
 // What names birds without a server: the same as in Python, case by case
 import assert from 'node:assert/strict'
 import {test} from 'node:test'
-import {around, averaged, boxesOf, distinct, find, redrawn, shared, steady} from '../../birdclf/front/finding.js'
+import {apart, around, find, shared, steady} from '../../birdclf/front/finding.js'
 import {framed, Photo, recognise, reduced, turned} from '../../birdclf/front/opened.js'
 import {resized} from '../../birdclf/front/resize.js'
 
@@ -82,16 +82,16 @@ test('a file is known by how it begins', () => {
     assert.throws(() => kind(text), {code})
 })
 
-const ABOUT = {preprocessing: {size: 64, views: [1.125, 0], mean: [.5, .5, .5], std: [.5, .5, .5], flip: true},
+const ABOUT = {preprocessing: {size: 64, views: [1.125, 0], mean: [.5, .5, .5], std: [.5, .5, .5], flip: true}, temperature: 1,
   finding: {side: 128, place: .9, share: .55, margins: [.15, .5], overlap: .4, most: 6}}
-function pretending(asked, places) {       // a network that sees birds where it is told to
+function pretending(asked, places, species = LOGITS.sure) {      // a network that sees birds where it is told to
   return async (numbers, [n, , height, width]) => {
     const [h, w] = [height / 32, width / 32], layer = h * w
     asked.push([n, width, height])
     const data = new Float32Array(5 * layer).fill(-9)
     for (const [x, y, far] of places(asked.length)) for (const [k, value] of [9, far, far, far, far].entries()) data[k * layer + Math.floor(y * h) * w + Math.floor(x * w)] = value
-    const row = {species: [3, 1, 0], open_set: [4, 4], places: {data, height: h, width: w}, evidence: {data: new Float32Array(3 * layer), height: h, width: w}}
-    return Array.from({length: n}, (_, i) => i < n / 2 || n === 1 ? row : {...row, places: back(row.places)})
+    const row = {species, open_set: [4, 4], places: {data, height: h, width: w}, evidence: {data: new Float32Array(3 * layer), height: h, width: w}}
+    return Array.from({length: n}, () => row)
   }
 }
 function back({data, height, width}) {     // what a mirror shows
@@ -104,20 +104,34 @@ const photo = () => new Photo(source(painted(200, 150)), 'PNG', 0, LIMITS)
 
 test('what a mirror shows is turned back', () => {
   const data = Float32Array.from({length: 40}, (_, i) => i), places = {data, height: 2, width: 4}
-  assert.deepEqual([...steady([{places}, {places: back(places)}], true)[0].data], [...data])
+  assert.deepEqual([...steady(places, back(places)).data], [...data])
 })
 
+const LOGITS = {sure: [9, 1, 0], unsure: [3, 2.9, 0]}
 test('a bird that fills the picture is seen at a glance', async () => {
   const asked = [], {whole, found} = await find(pretending(asked, () => [[.5, .5, .9]]), photo(), ABOUT)
-  assert.deepEqual(asked, [[4, 64, 64]])
-  assert.equal(found[0], whole)
+  assert.deepEqual(asked, [[1, 64, 64], [1, 64, 64]])
+  assert.deepEqual(found[0], await whole())
+  assert.equal(asked.length, 2)                                  // it was worked out once
+})
+
+test('the mirror is asked where it is not clear', async () => {
+  const asked = []
+  await find(pretending(asked, () => [[.5, .5, .9]], LOGITS.unsure), photo(), ABOUT)
+  assert.deepEqual(asked, [[1, 64, 64], [1, 64, 64], [2, 64, 64]])
 })
 
 test('small ones are searched for, and each is looked at from near by', async () => {
   const asked = [], search = n => n === 1 ? [] : n === 2 ? [[.1, .1, .3], [.9, .9, .3]] : [[.5, .5, .5]]
   const {found} = await find(pretending(asked, search), photo(), ABOUT)
-  assert.deepEqual(asked, [[4, 64, 64], [1, 128, 96], [4, 64, 64], [4, 64, 64]])
+  assert.deepEqual(asked, [[1, 64, 64], [1, 128, 96], [2, 64, 64], [2, 64, 64]])
   assert.equal(found.length, 2)
+})
+
+test('two places that turn out to be one bird are one', async () => {
+  const search = n => n === 1 ? [] : n === 2 ? [[.3, .5, .6], [.7, .5, .6]] : n === 3 ? [[.9, .5, .5]] : [[.1, .5, .5]]
+  const {found} = await find(pretending([], search), photo(), ABOUT)
+  assert.equal(found.length, 1)
 })
 
 test('where there is none, the whole picture is answered on; a frame is looked into as it is', async () => {
@@ -125,6 +139,10 @@ test('where there is none, the whole picture is answered on; a frame is looked i
   assert.equal(nothing.found[0].box, null)
   const asked = [], {whole, found} = await find(pretending(asked, () => [[.5, .5, .5]]), photo(), ABOUT, [.2, .2, .6, .6])
   assert.deepEqual([whole, found[0].box, asked.length], [null, [.2, .2, .6, .6], 1])
+})
+
+test('of boxes that share much the first stays', () => {
+  assert.deepEqual(apart([[0, 0, .5, .5], [.1, .1, .4, .4], [.6, .6, 1, 1]], .25), [0, 2])
 })
 
 test('the square around a bird stays in the picture', () => {
