@@ -173,7 +173,7 @@ def _paintings():
     made = {f'samples/{name}': (files('birdclf')/'data'/'samples'/name).read_bytes() for name in SAMPLES}
     return made, [dict(src=f'samples/{name}', name=dict(zip(LANGUAGES, said))) for name,said in SAMPLES.items()]
 
-# %% ../nbs/59_site.ipynb #5f000025
+# %% ../nbs/59_site.ipynb #5f000125
 def site_files(
     bundle:Bundle,
     runtime:dict[str,bytes]|None, # Of `fetch_runtime`; None for a page that can only say so
@@ -191,16 +191,17 @@ def site_files(
     about = knowledge(bundle)|dict(page=page, engine=engine, book=book)
     scripts = {name: (_FRONT/name).read_bytes() for name in _SCRIPTS}
     icons = {f'page/icon-{side}.png': data for side,data in _icons()}
-    version = _version([*scripts.items(), *large.items(), *more.items(), *shown.items(), ('about', _json(about))])
+    beside = {'site.webmanifest': json.dumps(_manifest(), indent=1).encode('utf-8')}|icons|shown|large
+    version = _version(scripts|beside|more|{'about': _json(about)})
     scripts['about.json'] = _json(about|dict(version=version))
     made = {f'page/{version}/{name}': data for name,data in scripts.items()}
     home = Template((_FRONT/'home.html.j2').read_text(encoding='utf-8'))
     made['index.html'] = home.render(folder=f'page/{version}', icon=ICON, language=language).encode('utf-8')
-    made |= {'site.webmanifest': json.dumps(_manifest(), indent=1).encode('utf-8')}|icons|shown|large
-    return made|more|{'sw.js': _service(version, made)}
+    return made|beside|more|{'sw.js': _service(version, made|beside)}
 
 def _version(named):
-    return sha256(b'\0'.join(name.encode()+b'\0'+data for name,data in named)).hexdigest()[:12]
+    frame = {name: (_FRONT/name).read_bytes() for name in ('home.html.j2', 'service.js')}
+    return sha256(b'\0'.join(name.encode()+b'\0'+data for name,data in (named|frame).items())).hexdigest()[:12]
 
 # %% ../nbs/59_site.ipynb #5f000026
 def _service(version, made):

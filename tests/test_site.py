@@ -132,6 +132,21 @@ def test_it_names_a_bird_and_nothing_of_it_is_sent(visit, served):
     assert guest.requests[before:] == []
 
 
+def test_nothing_could_be_sent_if_a_script_wanted_to(browser, site, tmp_path): # noqa: F811
+    "Neither from the page nor from the worker: the browser refuses, and a stranger is not asked"
+    shutil.copytree(site, tmp_path/'site')
+    with host(tmp_path) as stranger:
+        wanted = f"fetch('{stranger.address.replace('localhost', '127.0.0.1')}tell/', {{mode: 'no-cors'}}).catch(() => {{}})\n"
+        for name in ('engine.js', 'site.js'):
+            path = next((tmp_path/'site'/'page').glob(f'*/{name}'))
+            path.write_text(wanted.replace('tell', name)+path.read_text(encoding='utf-8'), encoding='utf-8')
+        with host(tmp_path/'site') as server:
+            guest = Guest(browser, server.address)
+            guest.choose('Amsel.jpg', file_of(paint_bird('Amsel', size=(320, 240))))
+            assert stranger.asked == [] and any('site.js' in problem for problem in guest.problems) and any('engine.js' in problem for problem in guest.problems)
+            guest.context.close()
+
+
 def test_a_frame_is_looked_into_and_a_photo_is_turned(visit):
     guest = visit()
     image = paint_bird('Weißstorch', size=(640, 480))
@@ -297,6 +312,9 @@ def test_for_all_eyes(visit, axe, scheme, width):
 
 
 # --- what is built
+
+def test_what_is_run_before_the_tests_fetches_this_package(root): assert RUNTIME in (root/'.ci'/'run').read_text(encoding='utf-8')
+
 
 def test_another_package_is_refused():
     with pytest.raises(SiteError, match='is not the package'): checked(b'')

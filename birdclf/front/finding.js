@@ -386,10 +386,11 @@ function draft(width, height, scale) {     // how far a JPEG is decoded smaller:
   const fits = Math.min(...[width, height].map(side => Math.floor(side / Math.ceil(side * scale))))
   return [8, 4, 2].find(step => fits >= step) ?? 1
 }
+const DRAFTED = ['JPEG', 'layered JPEG']
 function shrunk(source, kind, {most, least}) {
   const {width, height} = source, shorter = Math.min(width, height)
   const scale = Math.min(1, most / Math.max(width, height), least / shorter)
-  const step = kind.endsWith('JPEG') ? draft(width, height, scale) : 1
+  const step = DRAFTED.includes(kind) ? draft(width, height, scale) : 1
   const factor = step * Math.max(1, Math.floor(Math.ceil(shorter / step) / least))
   const image = reduced(source, [0, 0, width, height], factor)
   const size = thumbnail(image.width, image.height, most)
@@ -415,7 +416,7 @@ function edges(box, {width, height}, pixel) {          // the whole pixels that 
 }
 function piece(source, kind, box, turn, shortest, side) {       // its picture, and where that really lies
   const bare = unturned(box, turn), {width, height} = source
-  const step = kind.endsWith('JPEG') ? [8, 4, 2].find(step => shortest >= step * side) ?? 1 : 1
+  const step = DRAFTED.includes(kind) ? [8, 4, 2].find(step => shortest >= step * side) ?? 1 : 1
   const shorter = Math.min((bare[2] - bare[0]) * width, (bare[3] - bare[1]) * height) / step
   const factor = step * Math.max(1, Math.floor(Math.floor(shorter + NEARLY) / side))
   const cut = edges(bare, source, factor), image = reduced(source, cut, factor)

@@ -526,10 +526,11 @@ function draft(width, height, scale) {     // how far a JPEG is decoded smaller:
   const fits = Math.min(...[width, height].map(side => Math.floor(side / Math.ceil(side * scale))))
   return [8, 4, 2].find(step => fits >= step) ?? 1
 }
+const DRAFTED = ['JPEG', 'layered JPEG']
 function shrunk(source, kind, {most, least}) {
   const {width, height} = source, shorter = Math.min(width, height)
   const scale = Math.min(1, most / Math.max(width, height), least / shorter)
-  const step = kind.endsWith('JPEG') ? draft(width, height, scale) : 1
+  const step = DRAFTED.includes(kind) ? draft(width, height, scale) : 1
   const factor = step * Math.max(1, Math.floor(Math.ceil(shorter / step) / least))
   const image = reduced(source, [0, 0, width, height], factor)
   const size = thumbnail(image.width, image.height, most)
@@ -555,7 +556,7 @@ function edges(box, {width, height}, pixel) {          // the whole pixels that 
 }
 function piece(source, kind, box, turn, shortest, side) {       // its picture, and where that really lies
   const bare = unturned(box, turn), {width, height} = source
-  const step = kind.endsWith('JPEG') ? [8, 4, 2].find(step => shortest >= step * side) ?? 1 : 1
+  const step = DRAFTED.includes(kind) ? [8, 4, 2].find(step => shortest >= step * side) ?? 1 : 1
   const shorter = Math.min((bare[2] - bare[0]) * width, (bare[3] - bare[1]) * height) / step
   const factor = step * Math.max(1, Math.floor(Math.floor(shorter + NEARLY) / side))
   const cut = edges(bare, source, factor), image = reduced(source, cut, factor)
@@ -665,7 +666,9 @@ export class LocalEngine {
   }
   ask(task, given = {}, {signal, progress} = {}) {
     const id = ++this.number
-    signal?.addEventListener('abort', () => this.worker.postMessage({task: 'stop', which: id}))
+    signal?.addEventListener('abort', () => {
+      if (this.waiting.has(id)) this.worker.postMessage({task: 'stop', which: id})
+    })
     return new Promise((done, failed) => {
       this.waiting.set(id, {done, failed, progress})
       this.worker.postMessage({id, task, ...given})
@@ -685,19 +688,20 @@ export class LocalEngine {
 
 export class LocalModel {                  // what a widget's script takes for its model
   constructor(engine, state, progress) {
-    Object.assign(this, {engine, state, progress, heard: new Set(), stop: new AbortController()})
+    Object.assign(this, {engine, state, progress, heard: new Set(), asking: new AbortController()})
   }
   get(name) { return this.state[name] }
   on(_, act) { this.heard.add(act) }
   off(_, act) { this.heard.delete(act) }
+  stop() { this.asking.abort() }
   say(reply) { for (const act of this.heard) act(reply, reply.values ? [reply.values] : []) }
   async send({kind, seq, ...message}, _, [data] = []) {
     const here = () => this.say({kind: 'here', seq})
     if (kind === 'hello') return here()
     if (kind === 'too_large') return this.say({kind: 'answer', ...told(this.engine.about, {error: tooLarge(message.bytes)}), seq})
-    this.stop.abort()
-    this.stop = new AbortController()
-    const {signal} = this.stop, progress = given => { here(); this.progress(given) }
+    this.stop()
+    this.asking = new AbortController()
+    const {signal} = this.asking, progress = given => { here(); this.progress(given) }
     const {box = null, turn = 0, species} = message, task = kind === 'why' ? 'why' : 'told'
     const asked = this.engine.ask(task, {blob: new Blob([data]), box, turn, species}, {signal, progress})
     const reply = await asked.catch(error => error.message === 'stopped' ? null : {verdict: 'trouble'})
