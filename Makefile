@@ -2,13 +2,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help app test test-all book train
+.PHONY: help app test test-all book site train
 .DELETE_ON_ERROR:
 
 PORT ?= 8866
 PHOTOS ?= ../shared/birds
 BUNDLE ?= runs/bundle
 EXECUTE ?=
+SITE ?= _build/site
+SAMPLES ?=
 JOBS ?= logical
 
 # Pretrained weights lie here; where this is empty, in a cache that is filled from the internet
@@ -24,6 +26,7 @@ help:
 	@echo 'make test               the tests that a person waits for, some five minutes on two processors (JOBS=N: in N processes)'
 	@echo 'make test-all           all the tests: also trainings, long sweeps, other Pythons, and chapters that have not changed'
 	@echo 'make book               the book, in _build/html (EXECUTE=1 runs the chapters once more, in a copy)'
+	@echo 'make site               the book and the page for a static host, in SITE=DIR (now: $(SITE)); SAMPLES=DIR: with photographs to try'
 	@echo 'make train PHOTOS=DIR   a new model from your photographs (now: $(PHOTOS)), in BUNDLE=DIR (now: $(BUNDLE))'
 
 app: .venv-app/ready
@@ -46,6 +49,9 @@ book: .venv/ready
 	.venv/bin/python -m birdclf.book check _build/html || status=1; \
 	exit $$status
 	@echo 'The book is in _build/html/index.html'
+
+site: book
+	@.venv/bin/python -m birdclf.site '$(SITE)' --book _build/html $(if $(SAMPLES),--samples '$(SAMPLES)')
 
 train: .venv/ready
 	@.venv/bin/birdclf train --photos '$(PHOTOS)' --bundle '$(BUNDLE)'

@@ -76,6 +76,9 @@ SLOW = {
         r'test_.*\[(.*-)?clean(-.*)?\]': 'the same door, in front of the other page',
         r'test_(a_line_that_breaks_and_comes_back|a_line_that_was_gone_for_too_long|robots_and_crashes.*|reloaded_five_times_and_closed.*)': 'half a minute of waiting each',
         r'test_(a_long_folder_for_temporary_files|another_model|installed_without_the_project|without_a_home|it_leaves_nothing)(\[.*\])?': 'a fresh server for each, 60 s'},
+    'test_site.py': {
+        r'test_real_photographs_get_the_same_answers\[.*\]': 'a hundred and thirty photographs, twice each',
+        r'test_for_all_eyes\[.*\]': 'four looks with other eyes, 20 s'},
     'test_split.py': {
         r'test_twenty_thousand_in_seconds_and_the_small_sets_of_the_original': 'twenty thousand rows',
         r'test_shot_at_any_moment': 'killed again and again'},
@@ -92,6 +95,7 @@ SLOW = {
 
 # Files whose tests share what takes long to make: a server, a browser, an installation. One process runs them.
 GROUPS = {f'test_{name}.py' for name in ('alone', 'archive', 'clean_page', 'counter', 'page', 'proxies', 'pythons', 'report', 'serving', 'train', 'wheel')}
+GROUPS = {f'test_{name}.py' for name in ('alone', 'clean_page', 'page', 'pythons', 'report', 'serving', 'site', 'train', 'wheel')}
 
 
 def together(nodeid):

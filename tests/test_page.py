@@ -17,7 +17,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from birdclf.app import AS_IS, WORDS, BirdPage, save_template
+from birdclf.app import AS_IS, SAMPLES, WORDS, BirdPage, save_template
 from birdclf.classify import Classifier, percent
 from birdclf.photo import MAX_BYTES, PIXELS, PhotoError, open_photo
 from birdclf.session import Session, read_more
@@ -990,3 +990,15 @@ def test_what_the_sentence_adds_is_seen(guest, classifier):
     assert guest.read('hint') == 'The photo is small, so do not rely on it.' and guest.read('sentence') == answer.reason
     guest.page.click('text=Deutsch')
     assert guest.read('hint') == 'Das Foto ist klein, also verlass dich nicht darauf.'
+
+
+# --- for those without a bird at hand
+
+@pytest.mark.parametrize('name', SAMPLES)
+def test_samples_are_answered_like_any_photo(visit, name):
+    visitor = visit()
+    visitor.page.get_by_role('button', name=SAMPLES[name][0]).click()
+    visitor.wait()
+    sample = Path(__file__).resolve().parents[1]/'birdclf'/'data'/'samples'/name
+    assert visitor.read('sentence') == Classifier.load().classify(sample).reason
+    assert not visitor.page.is_visible('.bc-samples')

@@ -481,7 +481,8 @@ class Conversation {                // about one photo after the other
   }
 
   async ask(photo, message, box) {
-    const part = box && await this.pictures.cut(photo.file, box, photo.turn, this.limits)
+    const cuts = box && this.limits.part !== 0        // where all of it stays on the device, all of it is sent
+    const part = cuts && await this.pictures.cut(photo.file, box, photo.turn, this.limits)
     if (photo !== this.photo) return
     photo.place = part ? part.place : WHOLE
     if (part) return this.tell(photo, {...message, box: part.box}, [part.bytes])
@@ -750,13 +751,14 @@ class Speech {
   speak() { for (const update of this.labels) update() }
 }
 
-function layout(el, speech, {birds, limits}, change, act) {
+function layout(el, speech, {birds, limits, samples}, change, act) {
   const root = make('main', 'page', el), head = make('header', 'head', root)
   root.classList.add('birdclf')
   speech.label('h1', 'title', head).classList.add('bc-fit')
   switches(make('div', 'languages', head), speech, change)
   speech.label('p', 'lead', root, {n: birds.length})
   const box = make('div', 'box', root)
+  tries(root, speech, samples ?? [], act.try)
   const notice = give(make('p', 'notice', root), {role: 'status'})
   const alarm = give(make('p', 'alarm', root), {role: 'alert'})
   const shown = result(make('div', 'result', root), speech, act)
@@ -845,6 +847,30 @@ function buttons(box, speech, icon, take) {
   }
   speech.label('p', touch ? 'touch' : 'drop', box)
   box.onclick = () => box.querySelector('input:last-of-type').click()
+}
+
+function tries(root, speech, samples, take) {
+  if (!samples.length) return
+  const box = make('section', 'tries', root), list = (speech.label('p', 'tries', box), make('ul', 'samples', box))
+  for (const {src, name, credit} of samples) {
+    const item = make('li', 'sample', list), button = press('try', '', item, () => fetched(src).then(take))
+    Object.assign(make('img', 'thumb', button), {src, alt: '', loading: 'lazy'})
+    speech.labels.push(() => give(button, {'aria-label': name[speech.language]}))
+    if (credit) credited(make('p', 'credit', item), speech, credit)
+  }
+}
+async function fetched(src) {              // a file out of an address of ours, or out of the address itself
+  const blob = src.startsWith('data:') ? new Blob([unpack(src)], {type: 'image/jpeg'}) : await (await fetch(src)).blob()
+  return [new File([blob], 'sample.jpg')]
+}
+const unpack = src => Uint8Array.from(atob(src.split(',')[1]), letter => letter.charCodeAt(0))
+function credited(line, speech, {author, licence, terms, page, changes}) {
+  const out = (text, href) => give(write('a', '', text, line), {href, target: '_blank', rel: 'noopener noreferrer'})
+  speech.labels.push(() => {
+    line.replaceChildren()
+    out(speech.say('by', {author}), page)
+    line.append(', ', terms ? out(licence, terms) : licence, changes ? `, ${changes}` : '')
+  })
 }
 
 function catching(root, talk, signal) {
@@ -1007,7 +1033,7 @@ class Preview {
 
 function open(model, el, language, again) {
   const speech = new Speech(model.get('words'), language), stop = new AbortController(), {signal} = stop
-  const given = {birds: model.get('birds'), limits: model.get('limits')}
+  const given = {birds: model.get('birds'), limits: model.get('limits'), samples: model.get('samples')}
   const draw = () => show(parts, speech, talk, again)
   const place = inVoila() && document.body.dataset.baseUrl?.replace(/voila\/$/, '')
   const posted = model.get('served') && place ? new Posted(model, place) : null
@@ -1024,7 +1050,7 @@ function open(model, el, language, again) {
 }
 
 function acts(talk, draw) {                // what hands and tools do
-  const act = {move: box => talk().move(box), done: draw}
+  const act = {move: box => talk().move(box), done: draw, try: files => talk().take(files)}
   for (const name of ['look', 'turn', 'why', 'undo', 'stop']) act[name] = () => talk()[name]()
   act.press = (index, byKey) => {
     const {chosen} = talk().photo

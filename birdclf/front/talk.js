@@ -407,7 +407,8 @@ export class Conversation {                // about one photo after the other
   }
 
   async ask(photo, message, box) {
-    const part = box && await this.pictures.cut(photo.file, box, photo.turn, this.limits)
+    const cuts = box && this.limits.part !== 0        // where all of it stays on the device, all of it is sent
+    const part = cuts && await this.pictures.cut(photo.file, box, photo.turn, this.limits)
     if (photo !== this.photo) return
     photo.place = part ? part.place : WHOLE
     if (part) return this.tell(photo, {...message, box: part.box}, [part.bytes])

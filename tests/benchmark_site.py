@@ -1,0 +1,100 @@
+"""The page without a server, timed in Chromium: what a first visit fetches, how long until its first answer, and every one after.
+
+Cold is a browser that has never been here: from the address to the first name, the runtime and the network fetched from this machine on the way. Warm
+is a photograph after others. All of it in one thread, as on any static host. With a folder of test data (--shared) its answers are laid beside Python's:
+for a hundred photographs and thirty in which the bird is small, as the pixels that Pillow makes of them (PNG) and as they are (JPEG).
+"""
+import argparse
+import io
+import sys
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
+from PIL import Image, ImageOps
+from playwright.sync_api import sync_playwright
+
+from birdclf.bundle import load_bundle
+from birdclf.classify import Classifier
+from birdclf.site import build_site, fetch_runtime, site_files
+from birdclf.testing import paint_bird
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_page import CHROMIUM, FLAGS # noqa: E402
+from pictures import file_of # noqa: E402
+from test_site import Browsing, Guest, host, photographs_of # noqa: E402
+
+
+def paintings():
+    for name,size in (('Amsel', (640, 480)), ('Weißstorch', (1200, 900)), ('Amsel', (4000, 3000))):
+        with io.BytesIO() as file:
+            paint_bird(name, size=size).save(file, 'JPEG', quality=90)
+            yield f'{name} of {size[0]} x {size[1]}', file.getvalue()
+
+
+def timed(act):
+    start = perf_counter()
+    act()
+    return perf_counter()-start
+
+
+def as_png(data):
+    with Image.open(io.BytesIO(data)) as image: return file_of(ImageOps.exif_transpose(image).convert('RGB'), 'PNG', compress_level=1)
+
+
+def apart(here, there):
+    "Whether two answers have the same verdict and the same first three, and how far apart their probabilities and boxes are at most"
+    first = [[(candidate['scientific'], candidate['probability']) for candidate in answer['candidates'][:3]] for answer in (here, there)]
+    names = [[name for name,_ in three] for three in first]
+    probability = max(abs(dict(first[0]).get(name, 0)-said) for name,said in first[1])
+    boxes = [np.abs(np.subtract(one['box'], other['box'])).max() for one,other in zip(here['birds'], there['birds'])]
+    return here['verdict'] == there['verdict'], names[0] == names[1], len(here['birds']) == len(there['birds']), probability, max(boxes, default=0)
+
+
+def likeness(browser, site, shared):
+    classifier = Classifier.load()
+    with Browsing(browser, site) as engine:
+        for name,make in (('PNG ', as_png), ('JPEG', bytes)):
+            files = [make(path.read_bytes()) for path in photographs_of(shared)]
+            found = [apart(engine.classify(data), classifier.classify(data).to_dict(top=3)) for data in files]
+            verdict, three, birds, probability, box = zip(*found)
+            print(f'{name}   {len(found)} photographs: {sum(verdict)} with the same verdict, {sum(three)} with the same first three, {sum(birds)} with as many birds; '
+                  f'probabilities at most {max(probability):.4f} apart, boxes {max(box):.4f}')
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('photographs', nargs='*', type=Path)
+    parser.add_argument('--visits', type=int, default=5)
+    parser.add_argument('--shared', type=Path)
+    given = parser.parse_args()
+    photographs = [(path.name, path.read_bytes()) for path in given.photographs] or list(paintings())
+    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+        site = Path(folder)/'site'
+        build_site(site, site_files(load_bundle(), fetch_runtime(offline=True)))
+        sizes = {path.name: path.stat().st_size for path in site.rglob('*') if path.is_file()}
+        for name,size in sorted(sizes.items(), key=lambda pair: -pair[1])[:4]: print(f'{size/1e6:6.2f} MB  {name}')
+        print(f'{sum(sizes.values())/1e6:6.2f} MB  all of it, the scripts not packed')
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        with host(site) as server:
+            cold, warm = [], {name: [] for name,_ in photographs}
+            for _ in range(given.visits):
+                guest = None
+                def first():
+                    nonlocal guest
+                    guest = Guest(browser, server.address)
+                    guest.choose(*photographs[0])
+                cold.append(timed(first))
+                for name,data in photographs: warm[name].append(timed(lambda: guest.choose(name, data)))
+                guest.context.close()
+        if given.shared: likeness(browser, site, given.shared)
+        browser.close()
+    print(f'cold   {median(cold):5.2f} s (of {len(cold)}: {min(cold):.2f} to {max(cold):.2f})')
+    for name,seconds in warm.items(): print(f'warm   {median(seconds):5.2f} s ({min(seconds):.2f} to {max(seconds):.2f})  {name}')
+    everything = [second for seconds in warm.values() for second in seconds]
+    print(f'warm   {median(everything):5.2f} s, all of them')
+
+
+if __name__ == '__main__': main()
