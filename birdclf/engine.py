@@ -8,7 +8,7 @@ __all__ = ['MOST', 'knowledge']
 # %% ../nbs/58_engine.ipynb #5e000042
 from dataclasses import asdict
 
-from .app import WHERE, read_more
+from .session import WHERE, read_more
 from .bundle import Bundle, BundleError
 from .classify import SAID
 from .photo import BRANDS, FILMS, GREY, LIMITS, MAX_BYTES, MEMORY, OTHERS, PIXELS, SENTENCES, SIGNATURES

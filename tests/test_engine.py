@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from birdclf.app import _told
+from birdclf.session import _told
 from birdclf.bundle import BundleError, load_bundle
 from birdclf.classify import Classifier, _around
 from birdclf.engine import knowledge
