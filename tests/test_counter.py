@@ -151,7 +151,10 @@ def test_one_that_is_killed_costs_one_answer(server, blackbird, log):
 def test_one_that_is_killed_between_two_photographs_costs_nothing(server, blackbird):
     worker, = workers(server[1])
     worker.kill()
-    until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE and worker.num_threads() < 2, 'ended')
+    def ended():
+        try: return worker.status() == psutil.STATUS_ZOMBIE and worker.num_threads() < 2
+        except psutil.NoSuchProcess: return True
+    until(ended, 'ended')
     assert ask(server[0], 'POST', '/api/classify', blackbird).status == 200
 
 
