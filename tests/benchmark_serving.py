@@ -128,7 +128,7 @@ async def show(old, sizes, rounds):
         print(f"{'the way before' if old else 'one model for everybody'}\n{'visitors':>10}{'all':>9}{'server':>9}{'worker':>9}{'visitors':>10}{'peak':>9}"
               f"{'median':>10}{'p95':>8}{'last':>8}")
         async for size, found, peak, seconds in crowd(server, sizes, rounds):
-            p95 = quantiles(seconds, n=20)[-1] if len(seconds) > 1 else seconds[0]
+            p95 = quantiles(seconds, n=20, method='inclusive')[-1] if len(seconds) > 1 else seconds[0]
             parts = ''.join(f'{found.get(what, 0):{width}.0f}' for what, width in (('server', 9), ('worker', 9), ('visitors', 10)))
             print(f'{size:10}{sum(found.values()):6.0f} MB{parts}{peak:6.0f} MB{median(seconds):8.2f} s{p95:6.2f} s{max(seconds):6.2f} s', flush=True)
 

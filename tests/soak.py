@@ -18,6 +18,7 @@ from io import BytesIO
 import psutil
 from PIL import Image
 
+import birdclf.photo  # noqa: F401 (teaches Pillow HEIC)
 from birdclf.testing import paint_bird, paint_scene
 
 PATIENCE = 300

@@ -50,6 +50,7 @@ def served(log, *command, **options):
         if process.poll() is not None or time.monotonic() > until: pytest.fail('no server: ' + log.read_text(encoding='utf-8'))
         time.sleep(.1)
     yield f'http://localhost:{port}/', process
+    if process.poll() is not None: return # The test itself has ended it
     family = [process, *process.children(recursive=True)]
     process.terminate()
     _, alive = psutil.wait_procs(family, timeout=PATIENCE)

@@ -137,16 +137,17 @@ def test_a_page_from_outside_starts_no_python(browser, quiet, door):
     outside = ThreadingHTTPServer(('127.0.0.1', 0), Outside)
     threading.Thread(target=outside.serve_forever, daemon=True).start()
     page = browser.new_context().new_page()
-    answers = []
+    answers = [] # Its headers keep the browser from showing what it was told
     page.on('response', lambda answer: answers.append(answer.status) if answer.url.startswith(address) else None)
+    page.on('requestfailed', lambda question: answers.append(question.failure) if question.url.startswith(address) else None)
     page.goto(f'http://127.0.0.1:{outside.server_port}/')
     page.evaluate("""async address => {
         for (const kind of ['img', 'iframe', 'script']) document.body.append(Object.assign(document.createElement(kind), {src: address + '?' + kind}))
-        await fetch(address, {mode: 'no-cors'})
+        await fetch(address, {mode: 'no-cors'}).catch(() => null)
         document.body.append(Object.assign(document.createElement('a'), {href: address, textContent: 'birds'}))
     }""", address)
-    until(lambda: page.evaluate('1') and len(answers) == 4, 'answered')
-    assert answers == [403]*4 and not pythons(process)
+    until(lambda: page.evaluate('1') and len(answers) >= 4, 'answered')
+    assert not {200, 302} & {*answers} and not pythons(process)
     page.click('a')
     page.wait_for_selector('.bc-page' if kind == 'app' else '.cl-tile', timeout=1000*PATIENCE)
     page.context.close()
@@ -216,7 +217,7 @@ def test_what_jupyter_could_do_is_nowhere(quiet, door, path):
     assert not pythons(process)
 
 
-# What there is, and which methods it answers: everything else is 405, or 404 where the methods are empty
+# What there is, and which methods it answers; everything else is refused
 THERE = {'': {'GET': 200}, 'voila/static/voila.js': {'GET': 200, 'HEAD': 200}, 'voila/static/': {'GET': 404, 'HEAD': 404},
          'voila/labextensions/anywidget/package.json': {'GET': 200, 'HEAD': 200}, 'voila/line/x': {'GET': 400}, 'voila/api/shutdown/x': {'POST': 204},
          f'api/kernels/{"-".join("abcde")}': {'GET': 404}, f'api/kernels/{"-".join("abcde")}/channels': {'GET': 404},
@@ -229,7 +230,7 @@ def test_every_route_says_what_it_answers(door, root):
     for path,known in THERE.items():
         for method in METHODS:
             status, _ = said_to(address, path, method)
-            assert status == known.get(method, 405), (path, method, status)
+            assert status == known.get(method, status) and (method in known or status in (403, 405)), (path, method, status)
     routes = subprocess.run([sys.executable, '-c', LISTED], capture_output=True, text=True, check=True).stdout.split()
     for route in routes: assert any(re.fullmatch(route, '/'+path) for path in THERE) or route.startswith('/api('), route
     for path in THERE: assert any(re.fullmatch(route, '/'+path) for route in routes), path
@@ -518,16 +519,13 @@ def test_a_photo_that_is_cut(browser, tmp_path, robin):
 
 
 def test_a_line_as_slow_as_in_a_valley(browser, tmp_path):
-    "25 kB a second, for more than a minute and a half: the page says how far it is, and the answer comes"
+    "25 kB a second, for more than a minute and a half, after which a websocket would be given up: the answer comes"
     photo = file_of(noisy(1720, 1500), quality=96) # Not small enough to be sent at once, and not large enough to be made smaller
     assert 2.3e6 < len(photo) < 3.5e6
     with served(tmp_path/'log.txt', BIRDCLF, 'app', '--port') as (address, _), Cable(address) as cable:
         visitor = come(browser, 'app', cable.address)
         cable.pause, began = 16384/25e3, time.monotonic()
         visitor.choose(('garden.jpg', photo), wait=False)
-        visitor.page.wait_for_selector('.bc-tool:text-is("Stop")')
-        said = [WORDS['sending'][0].format(share=share) for share in range(0, 100, 10)]
-        for sentence in (said[2], said[6]): visitor.page.wait_for_function('text => document.querySelector(".bc-sentence").textContent.replace("\\u00a0", " ") === text', arg=sentence)
         visitor.wait()
         print(f'{len(photo)/1e6:.1f} MB in {time.monotonic()-began:.0f} s')
         assert visitor.phase() == 'answered' and time.monotonic()-began > 91 and not visitor.page.is_visible('.bc-alarm')
@@ -535,17 +533,23 @@ def test_a_line_as_slow_as_in_a_valley(browser, tmp_path):
 
 
 def test_a_photo_that_is_stopped(browser, tmp_path, robin):
-    "What was there before the photo is there again, and the next one has its answer"
-    with served(tmp_path/'log.txt', BIRDCLF, 'app', '--port') as (address, _), Cable(address) as cable:
-        visitor = come(browser, 'app', cable.address)
-        cable.pause = .5
+    "The page says how much has been sent; what was there before the photo is there again, and the next one has its answer"
+    with served(tmp_path/'log.txt', BIRDCLF, 'app', '--port') as (address, _):
+        visitor = come(browser, 'app', address)
+        line = visitor.context.new_cdp_session(visitor.page)
+        def slow(rate): line.send('Network.emulateNetworkConditions', dict(offline=False, latency=0, downloadThroughput=-1, uploadThroughput=rate))
+        line.send('Network.enable')
+        slow(3e5) # In the browser: beyond it, a buffer of the system's would take all of it at once
         visitor.choose(('large.jpg', os.urandom(8*2**20)), wait=False)
+        sentence = WORDS['sending'][0].format(share=20)
+        visitor.page.wait_for_function('text => document.querySelector(".bc-sentence").textContent.replaceAll("\\u00a0", " ") === text', arg=sentence)
         visitor.page.click('.bc-tool:text-is("Stop")')
         visitor.page.wait_for_selector('[data-phase=empty]')
-        assert not visitor.page.is_visible('.bc-tool')
-        cable.pause = 0
-        again(visitor, robin)
-        visitor.context.close()
+        assert not visitor.page.is_visible('.bc-tool') and visitor.read('sentence') == ''
+        slow(-1)
+        visitor.choose(('robin.jpg', robin))
+        assert visitor.phase() == 'answered'
+        visitor.leave()
 
 
 # --- what lies between
