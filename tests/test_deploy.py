@@ -174,12 +174,13 @@ def test_it_needs_no_rights_and_writes_to_tmp_alone(tmp_path, place):
         assert next(line for line in mounts if line.split()[1] == '/').split()[3].split(',')[0] == 'ro'
 
 
-def test_the_container_looks_after_itself(tmp_path):
+@pytest.mark.parametrize('base', ['', '/birds/'])
+def test_the_container_looks_after_itself(tmp_path, base):
     "Its check is content with a page that works, and with no other"
     check = json.loads(dict(dockerfile(read('container/Dockerfile')))['HEALTHCHECK'].partition('CMD ')[2])
     check = [mapped(check[0], {'/opt/birdclf/bin/python': sys.executable}), *check[1:]]
-    with started(tmp_path/'log.txt', starts()['container']) as (port, process):
-        asked = lambda: subprocess.run(check, env=dict(BIRDCLF_PORT=str(port)), capture_output=True).returncode
+    with started(tmp_path/'log.txt', in_container(dict(BIRDCLF_BASE_URL=base))) as (port, process):
+        asked = lambda: subprocess.run(check, env=dict(BIRDCLF_PORT=str(port), BIRDCLF_BASE_URL=base), capture_output=True).returncode
         assert asked() == 0
         process.terminate()
         process.wait(PATIENCE)
