@@ -265,3 +265,5 @@ def test_who_builds_the_site_says_it_alike():
     folders = [one['with']['path'] for one in steps if 'path' in one.get('with', {})]
     assert folders == [render()['birdclf-site']['staticPublishPath'].removeprefix('./')] == ['_build/site']
     assert front_matter('huggingface/static.md')['sdk'] == 'static'
+    planned = subprocess.run([tool('make'), '-n', 'site'], cwd=ROOT, capture_output=True, text=True)
+    assert planned.returncode == 0 and f"birdclf.site '{folders[0]}'" in planned.stdout
