@@ -453,7 +453,9 @@ def _handing_out(visits:Visits):
     hand_out = visits.get_rendered_notebook
     async def get_rendered_notebook(*told, **more):
         visits.admit()
-        found = await hand_out(*told, **more)
+        visits.coming += 1 # Also while it is still getting ready
+        try: found = await hand_out(*told, **more)
+        finally: visits.coming -= 1
         visits.came(found[2])
         return found
     visits.get_rendered_notebook = get_rendered_notebook

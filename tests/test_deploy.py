@@ -11,6 +11,7 @@ import zipfile
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -174,12 +175,13 @@ def test_it_needs_no_rights_and_writes_to_tmp_alone(tmp_path, place):
         assert next(line for line in mounts if line.split()[1] == '/').split()[3].split(',')[0] == 'ro'
 
 
-def test_the_container_looks_after_itself(tmp_path):
+@pytest.mark.parametrize('base', ['', '/birds/'])
+def test_the_container_looks_after_itself(tmp_path, base):
     "Its check is content with a page that works, and with no other"
     check = json.loads(dict(dockerfile(read('container/Dockerfile')))['HEALTHCHECK'].partition('CMD ')[2])
     check = [mapped(check[0], {'/opt/birdclf/bin/python': sys.executable}), *check[1:]]
-    with started(tmp_path/'log.txt', starts()['container']) as (port, process):
-        asked = lambda: subprocess.run(check, env=dict(BIRDCLF_PORT=str(port)), capture_output=True).returncode
+    with started(tmp_path/'log.txt', in_container(dict(BIRDCLF_BASE_URL=base))) as (port, process):
+        asked = lambda: subprocess.run(check, env=dict(BIRDCLF_PORT=str(port), BIRDCLF_BASE_URL=base), capture_output=True).returncode
         assert asked() == 0
         process.terminate()
         process.wait(PATIENCE)
@@ -242,19 +244,22 @@ def test_the_container_is_careful():
 # --- the site
 
 def test_nginx_serves_a_site(tmp_path):
-    "With the types that a browser insists on, and compressed"
+    "With the types that a browser insists on, compressed, and what is packed already as it is"
     root = tmp_path/'site'
     root.mkdir()
-    for name in ('index.html', 'app.mjs', 'app.webmanifest', 'model.onnx', 'ort.wasm', 'picture.js'): (root/name).write_bytes(b'bird '*5000)
+    kinds = {'index.html': 'text/html', 'app.mjs': 'application/javascript', 'app.webmanifest': 'application/manifest+json', 'about.json': 'application/json', 'picture.js': 'application/javascript',
+             'model.gz': 'application/octet-stream', 'robin.png': 'image/png'}
+    for name in kinds: (root/name).write_bytes(b'bird '*5000)
     text = mapped(read('nginx/birdclf-site.conf'), {'/srv/birdclf': str(root), NAME: 'birds.localhost', 'listen 80;': 'listen LISTEN;', 'listen [::]:80;': ''})
-    kinds = {'': 'text/html', 'app.mjs': 'application/javascript', 'app.webmanifest': 'application/manifest+json', 'model.onnx': 'application/octet-stream', 'ort.wasm': 'application/wasm', 'picture.js': 'application/javascript'}
     with nginx(tmp_path/'nginx', text) as (address, _):
         for name, kind in kinds.items():
-            there = HTTPConnection(address.split('/')[2].replace('birds.localhost', '127.0.0.1'), timeout=PATIENCE)
-            there.request('GET', f'/{name}', headers={'Host': 'birds.localhost', 'Accept-Encoding': 'gzip'})
+            there = HTTPConnection('127.0.0.1', urlsplit(address).port, timeout=PATIENCE)
+            there.request('GET', '/' if name == 'index.html' else f'/{name}', headers={'Host': 'birds.localhost', 'Accept-Encoding': 'gzip'})
             answer = there.getresponse()
-            assert (answer.status, answer.headers['Content-Type'].split(';')[0], answer.headers['Content-Encoding']) == (200, kind, 'gzip'), name
-            assert answer.headers['Cache-Control'] == 'no-cache' and answer.headers['X-Content-Type-Options'] == 'nosniff' and len(answer.read()) < 1000
+            packed = None if name.endswith(('.gz', '.png')) else 'gzip'
+            assert (answer.status, answer.headers['Content-Type'].split(';')[0], answer.headers['Content-Encoding']) == (200, kind, packed), name
+            assert answer.headers['Cache-Control'] == 'no-cache' and answer.headers['X-Content-Type-Options'] == 'nosniff'
+            assert packed or len(answer.read()) == 25000
             there.close()
 
 
@@ -264,3 +269,5 @@ def test_who_builds_the_site_says_it_alike():
     folders = [one['with']['path'] for one in steps if 'path' in one.get('with', {})]
     assert folders == [render()['birdclf-site']['staticPublishPath'].removeprefix('./')] == ['_build/site']
     assert front_matter('huggingface/static.md')['sdk'] == 'static'
+    planned = subprocess.run([tool('make'), '-n', 'site'], cwd=ROOT, capture_output=True, text=True)
+    assert planned.returncode == 0 and f"birdclf.site '{folders[0]}'" in planned.stdout

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from proxies import DEPLOY, NAME, caddy, free_port, mapped, nginx, site, tool
-from test_page import Visitor, browser, pythons, robin, served  # noqa: F401 (fixtures)
+from test_page import Visitor, browser, robin, served  # noqa: F401 (fixtures)
+from test_serving import until
 
 from birdclf.photo import MAX_BYTES
 from birdclf.testing import PATIENCE
@@ -54,6 +55,12 @@ def front(page, tmp_path_factory):
     with nginx(tmp_path_factory.mktemp('nginx'), site(page[0])) as (address, _): yield address
 
 
+def health(port, base=''): return json.loads(ask(f'http://localhost:{port}/', f'{base}/api/health')[2])
+
+
+def visitors(port): return health(port)['visitors']
+
+
 def named(visitor, robin):
     visitor.choose(('robin.jpg', robin))
     assert visitor.phase() == 'answered'
@@ -62,19 +69,20 @@ def named(visitor, robin):
 # --- a visit
 
 def test_behind_nginx(browser, front, page, robin):
+    before = visitors(page[0])
     visitor = Guest(browser, front)
-    assert len(pythons(page[1])) == 1
+    assert visitors(page[0]) == before+1
     named(visitor, robin)
     visitor.leave()
 
 
 def test_below_a_path_and_in_another_language(browser, tmp_path, robin):
-    with served(tmp_path/'log.txt', *START, '--base-url', 'birds', '--language', 'de', '--port') as (inside, process):
+    with served(tmp_path/'log.txt', *START, '--base-url', 'birds', '--language', 'de', '--port') as (inside, _):
         with nginx(tmp_path/'nginx', site(port_of(inside), base='/birds/')) as (address, _):
             visitor = Guest(browser, f'{address}birds') # As somebody types it
             assert visitor.page.url == f'{address}birds/' and visitor.page.inner_text('h1') == 'Welcher Vogel ist das?'
             named(visitor, robin)
-            assert len(pythons(process)) == 1
+            assert health(port_of(inside), '/birds')['visitors'] == 1
             visitor.leave()
             assert ask(address, '/voila/static/voila.js')[0] == 404 and ask(address, '/birds/voila/static/voila.js')[0] == 200
         assert ask(inside, '/birds', Host='localhost')[0] == 302 and ask(inside, '/', Host='localhost')[0] == 404
@@ -96,9 +104,9 @@ def test_a_visitor_who_only_looks_for_longer_than_a_proxy_waits(browser, front, 
     waits = [int(n) for n in re.findall(r'(?:proxy_read|proxy_send|client_body|send)_timeout\s+(\d+)', site(1))]
     assert not waits, 'the limits are those that nginx has'
     visitor = Guest(browser, front)
-    before = pythons(page[1])
+    before = visitors(page[0])
     visitor.page.wait_for_timeout(70_000)
-    assert pythons(page[1]) == before and not visitor.page.is_visible('#line')
+    assert visitors(page[0]) == before and not visitor.page.is_visible('#line')
     named(visitor, robin)
     visitor.leave()
 
@@ -201,8 +209,8 @@ def spooled(echo, folder, changes):
         s.sendall(f'POST /api/classify HTTP/1.1\r\nHost: {urlsplit(address).netloc}\r\nContent-Length: {2**21}\r\nConnection: close\r\n\r\n'.encode())
         s.sendall(bytes(2**20))
         worker, = process.children()
-        until = time.monotonic()+(PATIENCE if changes else 2)
-        while not (found := [one for one in Path(f'/proc/{worker.pid}/fd').iterdir() if str(folder/'client_body') in str(one.readlink())]) and time.monotonic() < until: time.sleep(.05)
+        end = time.monotonic()+(PATIENCE if changes else 2)
+        while not (found := [one for one in Path(f'/proc/{worker.pid}/fd').iterdir() if str(folder/'client_body') in str(one.readlink())]) and time.monotonic() < end: time.sleep(.05)
         s.sendall(bytes(2**20))
         assert s.recv(65536).startswith(b'HTTP/1.1 200')
     return len(found)
@@ -262,49 +270,46 @@ def test_whoever_asks_too_often_is_told_so_whatever_he_claims(tmp_path, robin):
 
 def test_the_one_too_many_is_told_to_come_again(tmp_path):
     "Five at once, where there is room for two; and again when one has left"
-    with served(tmp_path/'log.txt', *START, '--max-visitors', '2', '--port') as (inside, process), nginx(tmp_path/'nginx', site(port_of(inside))) as (address, _):
+    with served(tmp_path/'log.txt', *START, '--max-visitors', '2', '--port') as (inside, _), nginx(tmp_path/'nginx', site(port_of(inside))) as (address, _):
         with ThreadPoolExecutor(5) as pool: said = list(pool.map(lambda _: ask(address), range(5)))
-        assert sorted(status for status, _, _ in said) == [200, 200, 503, 503, 503] and len(pythons(process)) == 2
+        assert sorted(status for status, _, _ in said) == [200, 200, 503, 503, 503] and visitors(port_of(inside)) == 2
         _, headers, text = next(one for one in said if one[0] == 503)
         assert int(headers['Retry-After']) > 0 and 'alle Plätze besetzt' in text.decode() and 'All places are taken' in text.decode() and 'Traceback' not in text.decode()
         assert ask(address, '/api/health')[0] == ask(address, '/voila/static/voila.js')[0] == 200
         kernel = re.search(r'"kernelId": *"([^"]+)"', next(text for status, _, text in said if status == 200).decode())[1]
         assert ask(address, f'/voila/api/shutdown/{kernel}', 'POST')[0] == 204
-        until = time.monotonic()+PATIENCE
-        while (status := ask(address)[0]) == 503 and time.monotonic() < until: time.sleep(.5)
-        assert status == 200
+        until(lambda: ask(address)[0] == 200, 'room again')
 
 
 # --- two processes that share nothing
 
 @pytest.fixture(scope='module')
 def pair(page, tmp_path_factory):
-    "Two processes behind one nginx: its address, their ports and their processes"
+    "Two processes behind one nginx: its address and their ports"
     folder = tmp_path_factory.mktemp('pair')
-    with served(folder/'log.txt', *START, '--port') as (other, process), nginx(folder/'nginx', site(page[0], port_of(other))) as (address, _):
-        yield address, (page[0], port_of(other)), (page[1], process)
-
-
-def answered(port): return json.loads(ask(f'http://localhost:{port}/', '/api/health')[2])['answered']
+    with served(folder/'log.txt', *START, '--port') as (other, _), nginx(folder/'nginx', site(page[0], port_of(other))) as (address, _):
+        yield address, (page[0], port_of(other))
 
 
 def test_any_of_them_answers_a_frame(pair, robin):
     "All that it takes comes along: both say the same"
-    address, ports, _ = pair
-    before = [answered(port) for port in ports]
+    address, ports = pair
+    before = [health(port)['answered'] for port in ports]
     said = {ask(address, **photo_of(robin))[2] for _ in range(6)}
     assert len(said) == 1 and json.loads(said.pop())['box'] == [.1, .1, .9, .9]
-    assert sorted(answered(port)-n for port, n in zip(ports, before)) == [3, 3]
+    assert sorted(health(port)['answered']-n for port, n in zip(ports, before)) == [3, 3]
 
 
 def test_a_page_of_one_asks_whichever_has_time(browser, pair, robin):
-    address, ports, processes = pair
-    visitor = Guest(browser, address)
-    homes = [len(pythons(process)) for process in processes]
+    address, ports = pair
+    until(lambda: not any(map(visitors, ports)), 'gone')
+    before, visitor = [health(port)['answered'] for port in ports], Guest(browser, address)
+    assert sorted(map(visitors, ports)) == [0, 1]
+    home = [visitors(port) for port in ports].index(1)
     visitor.page.reload()
     visitor.page.wait_for_selector('.bc-page', timeout=1000*PATIENCE)
-    for _ in range(3): named(visitor, robin)
-    assert sorted(map(bool, homes)) == [False, True]
+    for _ in range(4): named(visitor, robin)
+    assert visitors(ports[1-home]) == 0 and all(health(port)['answered'] > n for port, n in zip(ports, before))
     visitor.leave()
 
 
