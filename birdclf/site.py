@@ -173,7 +173,7 @@ def _paintings():
     made = {f'samples/{name}': (files('birdclf')/'data'/'samples'/name).read_bytes() for name in SAMPLES}
     return made, [dict(src=f'samples/{name}', name=dict(zip(LANGUAGES, said))) for name,said in SAMPLES.items()]
 
-# %% ../nbs/59_site.ipynb #5f000125
+# %% ../nbs/59_site.ipynb #5f000127
 def site_files(
     bundle:Bundle,
     runtime:dict[str,bytes]|None, # Of `fetch_runtime`; None for a page that can only say so
@@ -199,11 +199,11 @@ def site_files(
     made['index.html'] = home.render(folder=f'page/{version}', icon=ICON, language=language).encode('utf-8')
     return made|beside|more|{'sw.js': _service(version, made|beside)}
 
+# %% ../nbs/59_site.ipynb #5f000129
 def _version(named):
     frame = {name: (_FRONT/name).read_bytes() for name in ('home.html.j2', 'service.js')}
     return sha256(b'\0'.join(name.encode()+b'\0'+data for name,data in (named|frame).items())).hexdigest()[:12]
 
-# %% ../nbs/59_site.ipynb #5f000026
 def _service(version, made):
     "The service worker, which knows the version and its files"
     packed = [name for name in made if name.endswith('.gz')]
@@ -211,6 +211,7 @@ def _service(version, made):
     site = json.dumps(dict(version=version, small=small, large=packed))
     return f'self.SITE = {site}\n'.encode()+(_FRONT/'service.js').read_bytes()
 
+# %% ../nbs/59_site.ipynb #5f00012b
 def build_site(
     folder:Path,        # For the site; a new one, or that of an older one
     made:dict[str,bytes],
@@ -233,7 +234,9 @@ def _parent(folder):
     folder.parent.mkdir(parents=True, exist_ok=True)
     return folder.parent
 
-# %% ../nbs/59_site.ipynb #5f000028
+# %% ../nbs/59_site.ipynb #5f00012d
+_WITHOUT = 'The site is built without it: its page can name no birds, and says so.'
+
 def main(args:list[str]|None=None)->int:
     "The command `python -m birdclf.site`"
     parser = ArgumentParser(prog='python -m birdclf.site', description='The page as a folder for a static host.')
@@ -247,8 +250,9 @@ def main(args:list[str]|None=None)->int:
     try:
         bundle = load_bundle(given.bundle)
         try: runtime = fetch_runtime(given.offline)
-        except SiteError as e: print(f'{e}\nThe site is built without it: its page can name no birds, and says so.', file=sys.stderr)
-        build_site(given.folder, site_files(bundle, runtime, given.samples, bool(given.book), given.language), given.book)
+        except SiteError as e: print(f'{e}\n{_WITHOUT}', file=sys.stderr)
+        made = site_files(bundle, runtime, given.samples, bool(given.book), given.language)
+        build_site(given.folder, made, given.book)
     except Refusal as e:
         print(e, file=sys.stderr)
         return e.status

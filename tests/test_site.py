@@ -141,10 +141,11 @@ def test_nothing_could_be_sent_if_a_script_wanted_to(browser, site, tmp_path): #
             path = next((tmp_path/'site'/'page').glob(f'*/{name}'))
             path.write_text(wanted.replace('tell', name)+path.read_text(encoding='utf-8'), encoding='utf-8')
         with host(tmp_path/'site') as server:
-            guest = Guest(browser, server.address)
-            guest.choose('Amsel.jpg', file_of(paint_bird('Amsel', size=(320, 240))))
-            assert stranger.asked == [] and any('site.js' in problem for problem in guest.problems) and any('engine.js' in problem for problem in guest.problems)
-            guest.context.close()
+            for options, asked in (dict(), set()), (dict(bypass_csp=True), {'/site.js/', '/engine.js/'}): # And it would be noticed
+                guest = Guest(browser, server.address, **options)
+                guest.choose('Amsel.jpg', file_of(paint_bird('Amsel', size=(320, 240))))
+                assert set(stranger.asked) == asked
+                guest.context.close()
 
 
 def test_a_frame_is_looked_into_and_a_photo_is_turned(visit):
@@ -447,7 +448,7 @@ def test_the_browser_answers_like_python(engine, kind, format):
     "(The outlines of a painting are sharper than any photograph's, which shows where a JPEG is decoded at half its size)"
     data = file_of(PAINTED[kind](), format, **(dict(compress_level=1) if format == 'PNG' else dict(quality=92)))
     classifier = Classifier.load()
-    assert list(differences(engine.classify(data), classifier.classify(data).to_dict(top=3), classifier.bundle, .02 if format == 'PNG' else .04)) == []
+    assert list(differences(engine.classify(data), classifier.classify(data).to_dict(top=3), classifier.bundle, .02 if format == 'PNG' else .08)) == []
 
 
 def photographs_of(shared):

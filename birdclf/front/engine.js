@@ -525,7 +525,8 @@ const logistic = x => 1 / (1 + Math.exp(-x))
 function boxesOf({data, height, width}) {       // a box for each square, and how sure it is
   const layer = height * width
   return Array.from({length: layer}, (_, i) => {
-    const right = i % width + .5, down = Math.floor(i / width) + .5, [, ...far] = [0, 1, 2, 3, 4].map(k => data[k * layer + i])
+    const right = i % width + .5, down = Math.floor(i / width) + .5
+    const far = [1, 2, 3, 4].map(k => data[k * layer + i])
     const box = [(right - far[0]) / width, (down - far[1]) / height, (right + far[2]) / width, (down + far[3]) / height]
     return {sure: logistic(data[i]), box: box.map(clip)}
   })
@@ -827,7 +828,8 @@ function core(about, {verdict, named, ranking, candidates, scores, box}, top) {
   const shown = ranking.slice(0, Math.max(top, candidates.length))
   return {verdict, species: named ? bare(about.species[ranking[0].bird]) : null,
     probability: round(ranking[0].probability, 6),
-    candidates: shown.map(({bird, probability}) => ({...bare(about.species[bird]), probability: round(probability, 6)})),
+    candidates: shown.map(({bird, probability}) =>
+      ({...bare(about.species[bird]), probability: round(probability, 6)})),
     scores: {bird: round(scores.bird, 6), known: round(scores.known, 6)}, box: box && box.map(edge => round(edge, 4))}
 }
 const nothing = {verdict: 'unreadable', species: null, probability: null, candidates: [], scores: null, box: null}
@@ -842,7 +844,8 @@ const each = say => ({en: say('en'), de: say('de')})
 function told(about, answer) {
   const {error} = answer
   if (error) return {verdict: 'unreadable', sentences: each(language => refusal(about, error, language))}
-  const reply = core(about, answer, answer.verdict === 'one_of' ? 1 : 3), linked = {sure: 1, one_of: 3}[answer.verdict] ?? 0
+  const reply = core(about, answer, answer.verdict === 'one_of' ? 1 : 3)
+  const linked = {sure: 1, one_of: 3}[answer.verdict] ?? 0
   for (const [i, candidate] of reply.candidates.entries()) {
     candidate.percent = percent(candidate.probability)
     if (i < Math.min(linked, answer.candidates.length)) candidate.pages = about.species[answer.ranking[i].bird].pages
@@ -852,9 +855,12 @@ function told(about, answer) {
     tips: each(language => tips(about, answer).map(tip => tip[language])),
     birds: answer.birds.map((bird, i) => ({...i ? told(about, bird) : {}, box: bird.box}))}
 }
+
+const clip = x => Math.min(Math.max(x, 0), 1)
 const STRONG = .5
 function pointed(about, {height, width, box, values}) {   // where the evidence is, in words and as bytes
-  const least = Math.max(STRONG * Math.max(...values), 1e-6), strong = [...values.keys()].filter(i => values[i] >= least)
+  const least = Math.max(STRONG * Math.max(...values), 1e-6)
+  const strong = [...values.keys()].filter(i => values[i] >= least)
   const third = (place, length) => strong.length ? Math.floor(3 * (place / strong.length + .5) / length) : 1
   const sum = place => strong.reduce((before, i) => before + place(i), 0)
   const row = third(sum(i => Math.floor(i / width)), height), column = third(sum(i => i % width), width)
@@ -862,7 +868,6 @@ function pointed(about, {height, width, box, values}) {   // where the evidence 
   return {kind: 'evidence', height, width, box, where: {en, de},
     values: Uint8Array.from(values, value => Math.floor(255 * clip(value) + .5))}
 }
-const clip = x => Math.min(Math.max(x, 0), 1)
 return {decide, seen, answered, percent, hints, sentence, refusal, tips, facts, told, pointed}
 })()
 

@@ -524,7 +524,8 @@ const logistic = x => 1 / (1 + Math.exp(-x))
 export function boxesOf({data, height, width}) {       // a box for each square, and how sure it is
   const layer = height * width
   return Array.from({length: layer}, (_, i) => {
-    const right = i % width + .5, down = Math.floor(i / width) + .5, [, ...far] = [0, 1, 2, 3, 4].map(k => data[k * layer + i])
+    const right = i % width + .5, down = Math.floor(i / width) + .5
+    const far = [1, 2, 3, 4].map(k => data[k * layer + i])
     const box = [(right - far[0]) / width, (down - far[1]) / height, (right + far[2]) / width, (down + far[3]) / height]
     return {sure: logistic(data[i]), box: box.map(clip)}
   })

@@ -173,7 +173,8 @@ function core(about, {verdict, named, ranking, candidates, scores, box}, top) {
   const shown = ranking.slice(0, Math.max(top, candidates.length))
   return {verdict, species: named ? bare(about.species[ranking[0].bird]) : null,
     probability: round(ranking[0].probability, 6),
-    candidates: shown.map(({bird, probability}) => ({...bare(about.species[bird]), probability: round(probability, 6)})),
+    candidates: shown.map(({bird, probability}) =>
+      ({...bare(about.species[bird]), probability: round(probability, 6)})),
     scores: {bird: round(scores.bird, 6), known: round(scores.known, 6)}, box: box && box.map(edge => round(edge, 4))}
 }
 const nothing = {verdict: 'unreadable', species: null, probability: null, candidates: [], scores: null, box: null}
@@ -188,7 +189,8 @@ const each = say => ({en: say('en'), de: say('de')})
 function told(about, answer) {
   const {error} = answer
   if (error) return {verdict: 'unreadable', sentences: each(language => refusal(about, error, language))}
-  const reply = core(about, answer, answer.verdict === 'one_of' ? 1 : 3), linked = {sure: 1, one_of: 3}[answer.verdict] ?? 0
+  const reply = core(about, answer, answer.verdict === 'one_of' ? 1 : 3)
+  const linked = {sure: 1, one_of: 3}[answer.verdict] ?? 0
   for (const [i, candidate] of reply.candidates.entries()) {
     candidate.percent = percent(candidate.probability)
     if (i < Math.min(linked, answer.candidates.length)) candidate.pages = about.species[answer.ranking[i].bird].pages
@@ -198,9 +200,12 @@ function told(about, answer) {
     tips: each(language => tips(about, answer).map(tip => tip[language])),
     birds: answer.birds.map((bird, i) => ({...i ? told(about, bird) : {}, box: bird.box}))}
 }
+
+const clip = x => Math.min(Math.max(x, 0), 1)
 const STRONG = .5
 function pointed(about, {height, width, box, values}) {   // where the evidence is, in words and as bytes
-  const least = Math.max(STRONG * Math.max(...values), 1e-6), strong = [...values.keys()].filter(i => values[i] >= least)
+  const least = Math.max(STRONG * Math.max(...values), 1e-6)
+  const strong = [...values.keys()].filter(i => values[i] >= least)
   const third = (place, length) => strong.length ? Math.floor(3 * (place / strong.length + .5) / length) : 1
   const sum = place => strong.reduce((before, i) => before + place(i), 0)
   const row = third(sum(i => Math.floor(i / width)), height), column = third(sum(i => i % width), width)
@@ -208,7 +213,6 @@ function pointed(about, {height, width, box, values}) {   // where the evidence 
   return {kind: 'evidence', height, width, box, where: {en, de},
     values: Uint8Array.from(values, value => Math.floor(255 * clip(value) + .5))}
 }
-const clip = x => Math.min(Math.max(x, 0), 1)
 return {decide, seen, answered, percent, hints, sentence, refusal, tips, facts, told, pointed}
 })()
 
@@ -731,12 +735,11 @@ return {reduced, shrunk, turned, piece, colour, PhotoError, tooLarge, recognise,
 const local_js = (() => {
 const {told} = answer_js
 const {tooLarge} = opened_js
-class LocalEngine {
-  constructor(worker, about) {
-    Object.assign(this, {worker, about, number: 0, waiting: new Map()})
+class Worked {                             // what a worker does for us
+  constructor(worker) {
+    Object.assign(this, {worker, number: 0, waiting: new Map()})
     worker.onmessage = ({data}) => this.hear(data)
     worker.onerror = ({message}) => { for (const {failed} of this.waiting.values()) failed(new Error(message)) }
-    this.ask('open', {about})
   }
   ask(task, given = {}, {signal, progress} = {}) {
     const id = ++this.number
@@ -748,15 +751,23 @@ class LocalEngine {
       this.worker.postMessage({id, task, ...given})
     })
   }
-  fetch(progress) { return this.ask('fetch', {}, {progress}) }
-  classify(blob, {box = null, turn = 0, language = 'en', top = 0, signal, progress} = {}) {
-    return this.ask('classify', {blob, box, turn, language, top}, {signal, progress})
-  }
   hear({id, reply, progress, trouble, code}) {
     const asked = this.waiting.get(id)
     if (progress) return asked?.progress?.(progress)
     this.waiting.delete(id)
     trouble ? asked?.failed(Object.assign(new Error(trouble), {code})) : asked?.done(reply)
+  }
+}
+
+class LocalEngine extends Worked {
+  constructor(worker, about) {
+    super(worker)
+    this.about = about
+    this.ask('open', {about})
+  }
+  fetch(progress) { return this.ask('fetch', {}, {progress}) }
+  classify(blob, {box = null, turn = 0, language = 'en', top = 0, signal, progress} = {}) {
+    return this.ask('classify', {blob, box, turn, language, top}, {signal, progress})
   }
 }
 
@@ -772,7 +783,8 @@ class LocalModel {                  // what a widget's script takes for its mode
   async send({kind, seq, ...message}, _, [data] = []) {
     const here = () => this.say({kind: 'here', seq})
     if (kind === 'hello') return here()
-    if (kind === 'too_large') return this.say({kind: 'answer', ...told(this.engine.about, {error: tooLarge(message.bytes)}), seq})
+    const refuse = error => this.say({kind: 'answer', ...told(this.engine.about, {error}), seq})
+    if (kind === 'too_large') return refuse(tooLarge(message.bytes))
     this.stop()
     this.asking = new AbortController()
     const {signal} = this.asking, progress = given => { here(); this.progress(given) }
@@ -789,9 +801,12 @@ const {builder, give} = kit_js
 const {LocalEngine, LocalModel} = local_js
 const {make, write, press} = builder('bc-')
 const base = document.baseURI, scope = new URL('.', base).pathname
-const megabytes = (bytes, language) => (bytes / 1e6).toLocaleString(language, {minimumFractionDigits: 1, maximumFractionDigits: 1})
+const ONE = {minimumFractionDigits: 1, maximumFractionDigits: 1}
+const megabytes = (bytes, language) => (bytes / 1e6).toLocaleString(language, ONE)
 class Fetching {                           // what is said about it, and the bar
-  constructor(engine, about) { Object.assign(this, {engine, about, state: 'ahead', done: 0, of: about.engine?.bytes ?? 0}) }
+  constructor(engine, about) {
+    Object.assign(this, {engine, about, state: 'ahead', done: 0, of: about.engine?.bytes ?? 0})
+  }
   attach(root) {
     const box = this.box = make('section', 'fetching')
     root.querySelector('.bc-box').after(box)
@@ -836,7 +851,8 @@ function working(address) {
   return new Worker(URL.createObjectURL(line), {type: 'module'})
 }
 async function open() {
-  const answer = await fetch(new URL('about.json', import.meta.url)), about = await answer.json(), {engine: known} = about
+  const answer = await fetch(new URL('about.json', import.meta.url)), about = await answer.json()
+  const {engine: known} = about
   if (known) {
     const absolute = address => new URL(address, base).href
     const parts = known.parts.map(part => ({...part, address: absolute(part.address)}))
@@ -853,6 +869,7 @@ async function open() {
   if (!known) return fetching.become('missing')
   await fetching.look()
 }
+
 function book(root, {page: {words}}) {     // a way to the book
   const line = make('p', '', root.querySelector('.bc-foot')), link = give(write('a', 'link', '', line), {href: 'book/'})
   const show = () => { link.textContent = words.book[root.lang || 'en'] }
