@@ -187,11 +187,11 @@ def test_who_has_hung_up_is_not_looked_at(server, blackbird):
     before = health()['answered']
     worker.suspend()
     try:
-        for _ in range(20):
-            connection = HTTPConnection(re.match(r'http://([\w:]+)', server[0])[1], timeout=PATIENCE)
-            connection.request('POST', '/api/classify', blackbird)
-            connection.close()
+        lines = [HTTPConnection(re.match(r'http://([\w:]+)', server[0])[1], timeout=PATIENCE) for _ in range(20)]
+        for line in lines: line.request('POST', '/api/classify', blackbird)
         until(lambda: health()['queue']['waiting'] == 20, 'arrived')
+        for line in lines: line.close()
+        health() # By now the server has heard that they are gone
     finally: worker.resume()
     until(lambda: not health()['queue']['waiting'], 'answered')
     assert health()['answered'] == before+1
