@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from io import BytesIO
@@ -133,13 +132,13 @@ def test_health_and_species(server):
 def test_one_that_is_killed_costs_one_answer(server, blackbird, log):
     "The visitor reads a sentence, the next one an answer, and everything that can be asked meanwhile is answered"
     address, process = server
-    large = jpeg(paint_bird('Amsel', 1).resize((9000, 6000)))
     def send(photo): return ask(address, 'POST', '/api/classify', photo)
     for _ in range(3):
         worker, = workers(process)
+        worker.suspend() # Or it might be done before anybody could shoot
         with ThreadPoolExecutor() as pool:
-            waiting = [pool.submit(send, photo) for photo in (large, blackbird)]
-            while ask(address, 'GET', '/api/health').said['queue']['waiting'] < 2: time.sleep(.01)
+            waiting = [pool.submit(send, blackbird) for _ in range(2)]
+            until(lambda: ask(address, 'GET', '/api/health').said['queue']['waiting'] == 2, 'arrived')
             worker.kill()
             statuses = [answer.result().status for answer in waiting]
         assert sorted(statuses) == [200, 500]
@@ -173,7 +172,7 @@ def test_one_too_many(server, blackbird):
     try:
         with ThreadPoolExecutor(40) as pool:
             waiting = [pool.submit(ask, server[0], 'POST', '/api/classify', blackbird) for _ in range(40)]
-            while sum(answer.done() for answer in waiting) < 8: time.sleep(.05)
+            until(lambda: sum(answer.done() for answer in waiting) == 8, 'refused')
             refused = [answer.result() for answer in waiting if answer.done()]
             worker.resume()
             assert sorted(answer.result().status for answer in waiting) == [200]*32+[503]*8
@@ -188,11 +187,11 @@ def test_who_has_hung_up_is_not_looked_at(server, blackbird):
     before = health()['answered']
     worker.suspend()
     try:
-        for _ in range(20):
-            connection = HTTPConnection(re.match(r'http://([\w:]+)', server[0])[1], timeout=PATIENCE)
-            connection.request('POST', '/api/classify', blackbird)
-            connection.close()
+        lines = [HTTPConnection(re.match(r'http://([\w:]+)', server[0])[1], timeout=PATIENCE) for _ in range(20)]
+        for line in lines: line.request('POST', '/api/classify', blackbird)
         until(lambda: health()['queue']['waiting'] == 20, 'arrived')
+        for line in lines: line.close()
+        health() # By now the server has heard that they are gone
     finally: worker.resume()
     until(lambda: not health()['queue']['waiting'], 'answered')
     assert health()['answered'] == before+1
