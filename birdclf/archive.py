@@ -34,7 +34,7 @@ def photographs(
             if not found: raise Refusal(f'There is no photograph in {name}. Name a folder that has some: '
                                         f'files that end in {", ".join(ENDINGS)}.')
             files += found
-    return list(dict.fromkeys(files))
+    return files
 
 # %% ../nbs/66_archive.ipynb #6c55ceca
 def answer_line(
@@ -57,7 +57,8 @@ def answered(path:Path)->set[str]:
             if not line.endswith(b'\n'): break
             try: done.add(json.loads(line)['file'])
             except (ValueError, TypeError, KeyError) as e: raise Refusal(
-                f'{path} holds something else than answers: line {len(done)+1} is none. Give the name of a new file.') from e
+                f'{path} holds something else than answers: line {len(done)+1} is none. '
+                'Give the name of a new file.') from e
             whole += len(line)
         file.truncate(whole)
     return done
@@ -141,7 +142,7 @@ def answer_archive(
     **told,              # `bundle`, `language` and `top`, as `look_at` takes them
 )->dict[str,int]:        # How many were 'there' already, were 'read', 'unreadable', or 'left out'
     "A line in `into` for each photograph that has none"
-    done, files = answered(into), photographs(names)
+    done, files = answered(into), dict.fromkeys(photographs(names)) # None of them twice
     todo = [file for file in files if real_name(file) not in done]
     counts = dict(there=len(files)-len(todo), read=0, unreadable=0) | {'left out': 0}
     one_by_one = ((file, look_at(file, **told)) for file in todo)
