@@ -34,7 +34,7 @@ def photographs(
             if not found: raise Refusal(f'There is no photograph in {name}. Name a folder that has some: '
                                         f'files that end in {", ".join(ENDINGS)}.')
             files += found
-    return list(dict.fromkeys(files))
+    return files
 
 # %% ../nbs/66_archive.ipynb #6c55ceca
 def answer_line(
@@ -57,7 +57,8 @@ def answered(path:Path)->set[str]:
             if not line.endswith(b'\n'): break
             try: done.add(json.loads(line)['file'])
             except (ValueError, TypeError, KeyError) as e: raise Refusal(
-                f'{path} holds something else than answers: line {len(done)+1} is none. Give the name of a new file.') from e
+                f'{path} holds something else than answers: line {len(done)+1} is none. '
+                'Give the name of a new file.') from e
             whole += len(line)
         file.truncate(whole)
     return done
@@ -101,19 +102,26 @@ def share_out(
     ask=look_at,      # What each of them does with a file
     **told,           # What else it is told
 )->Iterator[tuple[str,object|None]]:
-    "Each file and what was found, as soon as it is; None for one that ended its process again and again"
-    from distributed import KilledWorker,as_completed
+    "Each file and what was found, as soon as it is; None for one that ends its process again and again"
+    from distributed import as_completed,wait
     with _cluster(workers) as client:
-        files = iter(files)
-        asked = {client.submit(ask, file, pure=False, **told): file for file in islice(files, AHEAD*workers)}
+        def submit(some): return {client.submit(ask, file, pure=False, **told): file for file in some}
+        files, suspects = iter(files), []
+        asked = submit(islice(files, AHEAD*workers))
         going = as_completed(list(asked))
         for future in going:
-            killed = future.status=='error' and isinstance(future.exception(), KilledWorker)
-            yield asked.pop(future), None if killed else future.result()
-            for file in islice(files, 1):
-                following = client.submit(ask, file, pure=False, **told)
-                asked[following] = file
-                going.add(following)
+            if _killed(future): suspects.append(asked.pop(future))
+            else: yield asked.pop(future), future.result()
+            asked |= (following := submit(islice(files, 1)))
+            going.update(following)
+        for file in suspects:
+            wait(future := next(iter(submit([file]))))
+            yield file, None if _killed(future) else future.result()
+
+# %% ../nbs/66_archive.ipynb #2e004d8e
+def _killed(future)->bool:
+    from distributed import KilledWorker
+    return future.status=='error' and isinstance(future.exception(), KilledWorker)
 
 # %% ../nbs/66_archive.ipynb #a5dcfc48
 def dask_setup(worker):
@@ -125,7 +133,7 @@ def _cluster(workers):
     "So many processes on this machine, and the line to them"
     from distributed import Client,LocalCluster
     with TemporaryDirectory(prefix='birdclf-') as folder:
-        options = dict(processes=True, threads_per_worker=1, host='127.0.0.1', dashboard_address=None,
+        options = dict(processes=True, threads_per_worker=1, host='127.0.0.1', dashboard_address='127.0.0.1:0',
                        local_directory=folder, silence_logs='CRITICAL', preload=['birdclf.archive'])
         with LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client: yield client
 
@@ -141,7 +149,7 @@ def answer_archive(
     **told,              # `bundle`, `language` and `top`, as `look_at` takes them
 )->dict[str,int]:        # How many were 'there' already, were 'read', 'unreadable', or 'left out'
     "A line in `into` for each photograph that has none"
-    done, files = answered(into), photographs(names)
+    done, files = answered(into), dict.fromkeys(photographs(names)) # None of them twice
     todo = [file for file in files if real_name(file) not in done]
     counts = dict(there=len(files)-len(todo), read=0, unreadable=0) | {'left out': 0}
     one_by_one = ((file, look_at(file, **told)) for file in todo)

@@ -12,7 +12,7 @@ from textwrap import fill
 from time import perf_counter
 
 from .archive import answer_archive,answer_line,photographs
-from .command import argument,bar,need,positive,progress,put,real_name,verb,visible
+from .command import STOPPED,argument,bar,need,positive,progress,put,real_name,verb,visible
 from .errors import Refusal
 from .pages import check_port,check_serving,place_of,serve_page,server_arguments
 
@@ -37,17 +37,19 @@ def _into_a_file(args)->int:
     from birdclf.bundle import load_bundle
     load_bundle(args.bundle) # What is wrong with it is said here, and not by each process
     need('Answering into a file', 'cluster', 'tqdm', *(['distributed'] if args.workers else []))
-    started = perf_counter()
-    counts = answer_archive(args.file, args.into, workers=args.workers or 1, bar=progress,
-                            bundle=args.bundle and os.path.abspath(args.bundle), language=args.language, top=args.top)
-    put(_counted(counts, perf_counter()-started, args.workers or 1))
+    workers, bundle, started = args.workers or 1, args.bundle and os.path.abspath(args.bundle), perf_counter()
+    told = dict(bundle=bundle, language=args.language, top=args.top)
+    try: counts = answer_archive(args.file, args.into, workers=workers, bar=progress, **told)
+    except KeyboardInterrupt as e: raise Refusal(STOPPED, 130) from e # Without --into, it would not be true
+    put(_counted(counts, perf_counter()-started, workers))
     return 1 if counts['unreadable'] or counts['left out'] else 0
 
 def _counted(counts, seconds, workers)->str:
     "What was done, in words"
     new = counts['read']+counts['unreadable']
     pace = f', {new/seconds/workers:.1f} a second in each process' if new else ''
-    left = f" {counts['left out']:,} ended their process and are left out; the same command asks again." if counts['left out'] else ''
+    ended, left = counts['left out'], ''
+    if ended: left = f' {ended:,} ended their process and are left out; the same command asks again.'
     return f"{new:,} answered{pace}; {counts['unreadable']:,} unreadable; {counts['there']:,} were there already.{left}"
 
 # %% ../nbs/63_naming_verbs.ipynb #00000012
@@ -64,7 +66,7 @@ def _counted(counts, seconds, workers)->str:
     argument('--workers', type=positive, metavar='N', help='share the work out to N processes (with --into)'),
     argument('--top', type=positive, metavar='N', help='show at least N candidates'),
     argument('--language', choices=('en', 'de'), default='en', help='of the sentences (default: en)'),
-    BUNDLE, goes_on=True)
+    BUNDLE)
 def classify(args)->int:
     "Say what is in each file"
     if args.into: return _into_a_file(args)
@@ -92,7 +94,8 @@ def _check_model(bundle:str|None):
         birdclf app --allow-host birds.example.org --base-url /birds/ --behind-proxy
         BIRDCLF_HOST=0.0.0.0 BIRDCLF_ALLOW_HOST=birds.example.org birdclf app''',
     *server_arguments(8866,
-        argument('--bundle', metavar='DIR', help='use the model in this folder (default: the one that comes with birdclf)'),
+        argument('--bundle', metavar='DIR',
+                 help='use the model in this folder (default: the one that comes with birdclf)'),
         argument('--language', choices=('en', 'de'), help="the page begins in it (default: the visitor's)")))
 def app(args)->int:
     "Serve the page for visitors until somebody stops it"

@@ -143,7 +143,8 @@ def warning(place:Place)->str:
     "What it means that other machines can reach this place; empty if they can't"
     if not place.open: return ''
     whom = ', '.join(place.friends)
-    answers = f'it answers to {whom}' if whom else 'but it answers to no name that they know: give one with --allow-host'
+    nobody = 'but it answers to no name that they know: give one with --allow-host'
+    answers = f'it answers to {whom}' if whom else nobody
     return (f'Other machines can reach port {place.port} now; {answers}. There is no password and no encryption here. '
             'For the open internet, put a proxy in front that speaks HTTPS.')
 

@@ -208,6 +208,7 @@ def spooled(echo, folder, changes):
     with nginx(folder, mapped(site(echo), changes)) as (address, process), socket.create_connection(('127.0.0.1', port_of(address)), timeout=PATIENCE) as s:
         s.sendall(f'POST /api/classify HTTP/1.1\r\nHost: {urlsplit(address).netloc}\r\nContent-Length: {2**21}\r\nConnection: close\r\n\r\n'.encode())
         s.sendall(bytes(2**20))
+        until(process.children, 'nginx has its worker')
         worker, = process.children()
         end = time.monotonic()+(PATIENCE if changes else 2)
         while not (found := [one for one in Path(f'/proc/{worker.pid}/fd').iterdir() if str(folder/'client_body') in str(one.readlink())]) and time.monotonic() < end: time.sleep(.05)
