@@ -119,10 +119,10 @@ class _Places(_Ends):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.coming, self.spare = 0, set() # Those that are being started, and those that nobody has asked for yet
+        self.coming, self.spare = 0, {} # Those that are being started; those that nobody has asked for yet, by number
 
     @property
-    def visitors(self)->int: return len({*self.list_kernel_ids()}-self.spare)
+    def visitors(self)->int: return len({*self.list_kernel_ids()}-{*self.spare})
 
     def admit(self):
         "Nothing, if there is a place; otherwise `Full`"
@@ -130,7 +130,7 @@ class _Places(_Ends):
 
     def came(self, kernel_id):
         "It has been handed out"
-        self.spare.discard(kernel_id)
+        self.spare.pop(kernel_id, None)
         self.end_in(UNCLAIMED, kernel_id)
         RequestInfoSocketHandler._cache.pop(kernel_id, None) # What Voila notes for a notebook that asks; ours doesn't
 
@@ -143,7 +143,7 @@ class Visits(_Places):
         self.coming += not spare
         try: kernel_id = await super().start_kernel(**kwargs)
         finally: self.coming -= not spare
-        if spare: self.spare.add(kernel_id)
+        if spare: self.spare[kernel_id] = self.get_kernel(kernel_id).provisioner.pid
         else: self.end_in(UNCLAIMED, kernel_id)
         return kernel_id
 
@@ -451,10 +451,20 @@ class _Parting(_Leaving):
 def _handing_out(visits:Visits):
     "See to it that a Python which waits for a visitor is handed out by our rules"
     hand_out = visits.get_rendered_notebook
-    async def get_rendered_notebook(*told, **more):
+    async def replace_the_dead(name):
+        "The first that waits may have died, and Jupyter have started an empty one in its place"
+        pool = visits._pools[name]
+        first = (await pool[0])['kernel_id']
+        if visits.get_kernel(first).provisioner.pid==visits.spare.get(first): return
+        pool.pop(0)
+        visits.came(first)
+        visits.fill_if_needed(delay=0, notebook_name=name)
+    async def get_rendered_notebook(notebook_name, **more):
         visits.admit()
         visits.coming += 1 # Also while it is still getting ready
-        try: found = await hand_out(*told, **more)
+        try:
+            await replace_the_dead(notebook_name)
+            found = await hand_out(notebook_name, **more)
         finally: visits.coming -= 1
         visits.came(found[2])
         return found

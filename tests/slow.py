@@ -55,7 +55,7 @@ SLOW = {
         r'test_notebook\[90_testing\]': 'every painting in every size, 17 s'},
     'test_page.py': {
         r'test_(no_word_is_broken|no_word_of_ours_is_broken)': 'every name at every width, 22 s',
-        r'test_(a_server_that_takes_its_time|a_kernel_that_died|large_files_that_are_refused)': 'waiting, 30 s',
+        r'test_(a_server_that_takes_its_time|kernels_that_died|large_files_that_are_refused)': 'waiting, 30 s',
         r'test_nasty_files': 'some hundred files that are no photographs, 110 s',
         r'test_(a_large_picture_is_made_smaller|what_the_browser_would_show_otherwise_is_sent_as_it_is)': 'every format, two minutes',
         r'test_(large_photographs_get_the_same_answer|real_photographs.*)': 'large photographs, or those of ../shared'},

@@ -101,8 +101,11 @@ class Day:
 
 def megabytes(process):
     "Of a server and its worker, without visitors"
-    family = [process, *(child for child in process.children() if 'ipykernel' not in ' '.join(child.cmdline()))]
-    return sum(member.memory_full_info().pss for member in family)/2**20
+    found = 0
+    for member in (process, *process.children()):
+        try: found += 0 if 'ipykernel' in ' '.join(member.cmdline()) else member.memory_full_info().pss
+        except psutil.Error: pass # A visitor's, which is just ending
+    return found/2**20
 
 
 def soak(address, process, seconds, people=4, tell=lambda text: None):
