@@ -108,7 +108,7 @@ def main():
                 guest.context.close()
         if given.shared: likeness(browser, site, given.shared)
         browser.close()
-    print(f'cold   {said(cold)}')
+    print(f'cold   {said(cold).partition(",")[0]}')
     for name,seconds in warm.items(): print(f'warm   {said(seconds)}  {name}')
 
 
