@@ -291,7 +291,7 @@ def _ask(self:Verifier, views):
 def _surest(places, finding):
     "The box of the surest place; nan where no place is sure"
     (sure, box), = distinct(*boxes_of(places), finding.overlap, 1)
-    return box if sure>=_SURE else np.full(4, np.nan)
+    return np.array(box if sure>=_SURE else [np.nan]*4)
 
 # %% ../nbs/20_verify.ipynb #9d0e7c02
 _SMALL = .1 # A bird whose box is less of the picture than this is looked at from near by

@@ -6,6 +6,8 @@ import pace
 import pytest
 from slow import together, why_slow
 
+from birdclf.testing import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Who is started in the background (`nohup make test &`, many job runners) may have been told to ignore Ctrl-C, and so would all its
@@ -13,6 +15,17 @@ ROOT = Path(__file__).resolve().parents[1]
 for number, ordinary in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
     if signal.getsignal(number) == signal.SIG_IGN: signal.signal(number, ordinary)
     if hasattr(signal, 'pthread_sigmask'): signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+
+# Playwright waits for a function by evaluating its text in the page, which the policy of our pages forbids. Asked from outside it may.
+try: from playwright.sync_api import Page
+except ImportError: pass
+else:
+    def wait_for_function(page, expression, *, arg=None):
+        for _ in range(20*PATIENCE):
+            if page.evaluate(expression, arg): return
+            page.wait_for_timeout(50)
+        pytest.fail(f'after {PATIENCE} s: not {expression}')
+    Page.wait_for_function = wait_for_function
 
 
 def pytest_addoption(parser):
