@@ -128,6 +128,7 @@ def glance(
     sure, box = seen[0] if seen and seen[0][0]>=_HALF else (0., None)
     @cache
     def whole():
+        if 0 not in recipe.views: return Found(box, sure, *network(photo.image)) # The glance is none of its looks
         rest = [view(photo.image, zoom, recipe)[None] for zoom in recipe.views if zoom]
         answers = [said, *map(network.maps, rest)]
         together = [np.concatenate(parts) for parts in zip(*answers)]

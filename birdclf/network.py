@@ -94,9 +94,8 @@ class Network:
         self.recipe, self.session = bundle.preprocessing, open_session(bundle)
         names = _OUTPUTS+_MAPS if bundle.finding else _OUTPUTS
         n, size = len(bundle.species), self.recipe.size
-        insist(not bundle.finding or (size%32==0 and 0 in self.recipe.views),
-               f'preprocessing.size is {size}, and views are {list(self.recipe.views)}; to find birds, the size must be '
-               'a multiple of 32, and 0 one of the views.')
+        insist(not bundle.finding or size%32==0,
+               f'preprocessing.size is {size}; to find birds it must be a multiple of 32.')
         try: shapes = [out.shape for out in self._run(np.zeros((2, 3, size, size), np.float32), names)]
         except BundleError: raise
         except Exception as e:

@@ -472,7 +472,8 @@ class Seeing:
     def mirrored(self, looks): return np.concatenate([looks, looks[..., ::-1]])
 
     def maps(self, batch):
-        near, n = len(batch) == 4, len(batch) # Two margins, and their mirror images
+        n = len(batch)
+        near = n == 2 and not np.array_equal(batch[0], batch[1][..., ::-1]) # Two margins; a first look comes with its mirror image
         self.closer += near
         species, places = np.zeros((n, len(self.names)), np.float32), np.full((n, 5, 8, 8), .5, np.float32)
         species[:, self.names.index('Oriolus oriolus')] = 9
