@@ -451,19 +451,20 @@ class _Parting(_Leaving):
 def _handing_out(visits:Visits):
     "See to it that a Python which waits for a visitor is handed out by our rules"
     hand_out = visits.get_rendered_notebook
-    async def replace_the_dead(name):
-        "The first that waits may have died, and Jupyter have started an empty one in its place"
-        pool = visits._pools[name]
-        first = (await pool[0])['kernel_id']
-        if visits.get_kernel(first).provisioner.pid==visits.spare.get(first): return
-        pool.pop(0)
-        visits.came(first)
-        visits.fill_if_needed(delay=0, notebook_name=name)
+    async def next_alive(name):
+        "The first that waits, for this visitor alone; it may have died, and Jupyter have started an empty one in its place"
+        while True:
+            first = visits._pools[name].pop(0)
+            kernel_id = (await first)['kernel_id']
+            if visits.get_kernel(kernel_id).provisioner.pid==visits.spare.get(kernel_id): return first
+            visits.came(kernel_id)
+            visits.fill_if_needed(delay=0, notebook_name=name)
     async def get_rendered_notebook(notebook_name, **more):
         visits.admit()
         visits.coming += 1 # Also while it is still getting ready
         try:
-            await replace_the_dead(notebook_name)
+            first = await next_alive(notebook_name)
+            visits._pools[notebook_name].insert(0, first) # From where it is taken before anybody else has a turn
             found = await hand_out(notebook_name, **more)
         finally: visits.coming -= 1
         visits.came(found[2])

@@ -49,12 +49,14 @@ def served(log, *command, **options):
     while f'http://localhost:{port}' not in log.read_text(encoding='utf-8'):
         if process.poll() is not None or time.monotonic() > until: pytest.fail('no server: ' + log.read_text(encoding='utf-8'))
         time.sleep(.1)
-    yield f'http://localhost:{port}/', process
-    if process.poll() is not None: return # The test itself has ended it
-    family = [process, *process.children(recursive=True)]
-    process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
-    for p in alive: p.kill()
+    alive = []
+    try: yield f'http://localhost:{port}/', process
+    finally:
+        if process.poll() is None: # Otherwise the test itself has ended it
+            family = [process, *process.children(recursive=True)]
+            process.terminate()
+            _, alive = psutil.wait_procs(family, timeout=PATIENCE)
+            for p in alive: p.kill()
     assert not alive, 'the server left processes behind'
 
 

@@ -336,6 +336,20 @@ def test_one_waits_for_the_next_visitor(browser, tmp_path, robin):
         come(browser, 'app', address).context.close()
 
 
+def test_those_who_come_at_once(tmp_path):
+    "Each gets a Python of its own, whichever way; and when they have gone, one waits and no more"
+    with served(tmp_path/'log.txt', BIRDCLF, 'app', '--port') as (address, process), ThreadPoolExecutor(4) as crowd:
+        until(lambda: len(pythons(process)) == 1, 'waiting')
+        given = set()
+        for _ in range(3):
+            pages = [crowd.submit(send, address, f'Host: {address[7:-1]}') for _ in range(4)]
+            kernels = {re.search(r'"kernelId": *"([^"]+)"', page.result()[1])[1] for page in pages}
+            assert len(kernels) == 4 and not kernels & given
+            given |= kernels
+            for kernel in kernels: assert send(address, f'Host: {address[7:-1]}', 'Content-Length: 0', method='POST', path=f'/voila/api/shutdown/{kernel}')[0] == 204
+        until(lambda: len(pythons(process)) == 1 and json.loads(headers_of(address, '/api/health')[1])['visitors'] == 0, 'gone')
+
+
 # --- who has gone
 
 def test_reloaded_five_times_and_closed(browser, quiet, door):
