@@ -1,4 +1,4 @@
-"""How long an archive takes: `birdclf classify FOLDER --into FILE`, in one process and in several, once shot in the middle.
+"""How long an archive takes: `birdclf classify FOLDER --into FILE`, a few files in one process and in several, and all of them shot in the middle.
 
     .venv/bin/python tests/benchmark_archive.py --files 10000 --workers 2
 
@@ -7,6 +7,7 @@ said is that of whole commands, from a shell that has nothing loaded to the last
 the largest memory of all processes together, in which what they share is counted once (PSS; Linux alone).
 """
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ BIRDCLF = Path(sys.executable).with_name('birdclf')
 
 def paint(folder, files):
     "So many photographs, in folders of a thousand"
+    folder.mkdir(exist_ok=True)
     grain = np.random.default_rng(0).normal(0, 12, (1500, 2000, 3)).repeat(2, 0).repeat(2, 1)
     for n, name in enumerate(('Rotkehlchen', 'Amsel', 'Blaumeise', 'Weißstorch')):
         large = np.asarray(paint_bird(name, seed=n).resize((4000, 3000)))+grain
@@ -61,18 +63,30 @@ def main():
     asked = parser.parse_args()
     with TemporaryDirectory() as folder:
         folder = Path(folder)
-        paint(folder, asked.files)
+        few = min(asked.files, 400)
+        paint(folder/'few', few)
         for workers in dict.fromkeys((1, asked.workers)):
             into = folder/f'{workers}.jsonl'
-            seconds, largest = answer(folder, into, workers)
-            print(f'{asked.files:,} files, {workers} processes: {seconds:,.0f} s, {asked.files/seconds:.1f} a second, '
-                  f'{asked.files/seconds/workers:.1f} from each, {largest:,.0f} MB', flush=True)
+            tell(few, workers, *answer(folder/'few', into, workers))
+        paint(folder/'all', asked.files)
         shot = folder/'shot.jsonl'
-        answer(folder, shot, asked.workers, until=asked.files//2)
+        before, most = answer(folder/'all', shot, asked.workers, until=asked.files//2)
         kept = shot.read_bytes().count(b'\n')
-        seconds, _ = answer(folder, shot, asked.workers)
-        same = sorted(shot.read_bytes().splitlines()) == sorted(into.read_bytes().splitlines())
-        print(f'shot after {kept:,}, the rest took {seconds:,.0f} s; {"the same answers" if same else "OTHER ANSWERS"}')
+        after, largest = answer(folder/'all', shot, asked.workers)
+        tell(asked.files, asked.workers, before+after, max(most, largest))
+        said, whole = said_in(shot), said_in(into)
+        same = len(said) == asked.files and all(answers == whole[f'{int(name)%4:06}'] for name, answers in said.items())
+        print(f'shot after {kept:,}, the rest took {after:,.0f} s; {"every file has its answer, once" if same else "OTHER ANSWERS"}')
+
+
+def tell(files, workers, seconds, largest):
+    print(f'{files:,} files, {workers} processes: {seconds:,.0f} s, {files/seconds:.1f} a second, {files/seconds/workers:.1f} from each, {largest:,.0f} MB', flush=True)
+
+
+def said_in(path):
+    "The answers in a file, by the name of the photograph"
+    lines = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
+    return {Path(line.pop('file')).stem: line for line in lines}
 
 
 if __name__ == '__main__': main()

@@ -23,7 +23,7 @@ from birdclf.site import build_site, fetch_runtime, site_files
 from birdclf.testing import paint_bird
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_page import CHROMIUM, FLAGS # noqa: E402
+from test_page import CHROMIUM, DONE, FLAGS # noqa: E402
 from pictures import file_of # noqa: E402
 from test_site import Browsing, Guest, host, photographs_of # noqa: E402
 
@@ -33,6 +33,29 @@ def paintings():
         with io.BytesIO() as file:
             paint_bird(name, size=size).save(file, 'JPEG', quality=90)
             yield f'{name} of {size[0]} x {size[1]}', file.getvalue()
+
+
+WATCH = '''selector => {
+    const page = document.querySelector('.bc-page'), input = document.querySelector('input:not([capture])')
+    page.dataset.phase = 'before'
+    window.seconds = new Promise(done => {
+        let begun
+        input.addEventListener('change', () => { begun = performance.now() }, {once: true, capture: true})
+        new MutationObserver((_, watching) => {
+            if (!page.matches(selector)) return
+            watching.disconnect()
+            done((performance.now() - begun) / 1000)
+        }).observe(page, {attributes: true})
+    })
+}'''
+
+
+def answered(guest, name, data):
+    "Seconds from the choice of a photograph to its answer, as the page itself sees them, and those of a processor"
+    before = worked()
+    guest.page.evaluate(WATCH, DONE)
+    guest.page.set_input_files('input:not([capture])', dict(name=name, mimeType='', buffer=data))
+    return guest.page.evaluate('window.seconds'), worked()-before
 
 
 def timed(act):
@@ -70,6 +93,23 @@ def apart(here, there):
     return here['verdict'] == there['verdict'], names[0] == names[1], len(here['birds']) == len(there['birds']), probability, max(boxes, default=0)
 
 
+def crowd(guest, shared):
+    "How long real photographs take: as they are, and as large as a camera makes them"
+    guest.choose(*next(paintings()))
+    files = photographs_of(shared)
+    kinds = {'portraits': [path.read_bytes() for path in files if 'wide' not in path.parts], 'small birds': [path.read_bytes() for path in files if 'wide' in path.parts]}
+    kinds['portraits of 4000 pixels'] = [enlarged(data) for data in kinds['portraits'][:30]]
+    for name,photographs in kinds.items():
+        seconds = sorted(answered(guest, 'photo', data)[0] for data in photographs)
+        print(f'warm   {median(seconds):5.2f} s at the median, {seconds[int(.9*len(seconds))]:.2f} s for nine in ten, {sum(s<=.5 for s in seconds)} of {len(seconds)} within half a second: {name}')
+
+
+def enlarged(data, longer=4000):
+    with Image.open(io.BytesIO(data)) as image:
+        scale = longer/max(image.size)
+        return file_of(image.convert('RGB').resize([round(side*scale) for side in image.size]), quality=90)
+
+
 def likeness(browser, site, shared):
     classifier = Classifier.load()
     with Browsing(browser, site) as engine:
@@ -104,8 +144,9 @@ def main():
                     guest = Guest(browser, server.address)
                     guest.choose(*photographs[0])
                 cold.append(timed(first))
-                for name,data in photographs: warm[name].append(timed(lambda: guest.choose(name, data)))
+                for name,data in photographs: warm[name].append(answered(guest, name, data))
                 guest.context.close()
+            if given.shared: crowd(Guest(browser, server.address), given.shared)
         if given.shared: likeness(browser, site, given.shared)
         browser.close()
     print(f'cold   {said(cold).partition(",")[0]}')
