@@ -93,7 +93,7 @@ class Answer:
     colourless:bool=False               # It is grey, tinted or not; the verdict is never 'sure'
     error:PhotoError|None=None          # Why it is 'unreadable'
     box:Box|None=None                   # Where the bird is: left, top, right, bottom, 0 to 1, of the upright picture
-    birds:tuple['Answer',...]=field(default=(), repr=False) # One for each bird, best first; this answer is the first one
+    birds:tuple['Answer',...]=field(default=(), repr=False) # One for each bird, best first; this is the first
 
     @property
     def reason(self)->str:
@@ -213,7 +213,7 @@ class Classifier:
         return photo, [replace(whole(), box=_around(found))] if self.decide(whole()).species else found
 
     def ranked(self, photo:Photo, found:list[Found])->list[tuple[Found,Answer]]:
-        "The birds of `found` with their answers, the named first; where none is a bird, the whole picture without a box"
+        "The birds of `found` and their answers, the named first; or the whole picture, without a box"
         said = [(one, self.decide(one, photo)) for one in found]
         birds = [pair for pair in said if pair[1].box and pair[1].verdict!='not_bird']
         if not birds: return [(found[0], replace(said[0][1], box=None))]
@@ -227,7 +227,7 @@ class Classifier:
         box:Box|None=None,
         turn:int=0,
     )->tuple[np.ndarray,Box]: # float32, h x w, 0 to 1, the first row on top; and the part of the picture below it
-        "Where the evidence for `species` is, in the picture or around `box`; a `PhotoError` says why there is no picture"
+        "Where the evidence for `species` is, in the picture or around `box`; may raise a `PhotoError`"
         i = [bird.scientific for bird in self.species].index(species.scientific)
         return evidence(self.network, self.bundle, source, i, box=box, turn=turn)
 

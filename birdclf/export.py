@@ -125,7 +125,8 @@ change."""
 def _small_birds(species, recipe):
     "How well small birds are found, where that was measured"
     if recipe.backbone not in PLACES or list(species)!=list(load_species()): return ''
-    lines = ['', 'Small birds, and several in a picture, found and named; what was asked about had been put away before.', '',
+    lines = ['', 'Small birds, and several in a picture, found and named; '
+             'what was asked about had been put away before.', '',
              '| | | 95 % interval |', '| --- | --- | --- |']
     for what,part,all_ in load_found():
         low, high = (f'{100*edge:.1f} %' for edge in wilson(part, all_))

@@ -443,7 +443,7 @@ class _Parting(_Leaving):
         self.http.stop()
         end = monotonic()+PARTING
         while self.queue and self.queue.waiting and monotonic()<end: await asyncio.sleep(.05)
-        pythons = self.kernel_manager.shutdown_all(now=bool(self.queue)) # Those that only show a page have nothing to do
+        pythons = self.kernel_manager.shutdown_all(now=bool(self.queue)) # What only shows a page has no work
         await asyncio.wait([asyncio.ensure_future(pythons)], timeout=PARTING)
         self.ioloop.stop()
 
@@ -452,7 +452,7 @@ def _handing_out(visits:Visits):
     "See to it that a Python which waits for a visitor is handed out by our rules"
     hand_out = visits.get_rendered_notebook
     async def next_alive(name):
-        "The first that waits, for this visitor alone; it may have died, and Jupyter have started an empty one in its place"
+        "The first that waits; it may have died, and Jupyter have started an empty one in its place"
         while True:
             first = visits._pools[name].pop(0)
             kernel_id = (await first)['kernel_id']
