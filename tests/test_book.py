@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 
 from birdclf.book import check_book, main, mark_cell, split_remarks
@@ -204,6 +205,25 @@ def test_remarks_stand_at_the_top():
 def test_every_chapter_is_in_the_book():
     chapters = set(re.findall(r'nbs/(\w+)', (ROOT/'_toc.yml').read_text(encoding='utf-8')))
     assert chapters == {path.stem for path in (ROOT/'nbs').glob('*.ipynb')}
+
+
+def test_each_chapter_leads_to_the_next():
+    chapters = re.findall(r'nbs/(\w+)', (ROOT/'_toc.yml').read_text(encoding='utf-8'))[1:]
+    for chapter, following in zip(chapters, chapters[1:]):
+        cells = json.loads((ROOT/'nbs'/f'{chapter}.ipynb').read_text(encoding='utf-8'))['cells']
+        text = '\n\n'.join(''.join(cell['source']) for cell in cells if cell['cell_type'] == 'markdown')
+        assert re.findall(r'Next: .*?\]\((\w+)\.ipynb\)', text)[-1:] == [following], chapter
+
+
+def test_the_first_page_leads_to_every_chapter():
+    "In the order of the table of contents, part by part"
+    contents = yaml.safe_load((ROOT/'_toc.yml').read_text(encoding='utf-8'))['parts']
+    cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
+    text = next(text for cell in cells if '## The chapters' in (text := ''.join(cell['source'])))
+    found = re.split(r'^\*\*(.+)\*\*$', text.partition('## The chapters')[2].partition('\n## ')[0], flags=re.M)[1:]
+    for part, (name, links) in zip(contents, zip(found[::2], found[1::2]), strict=True):
+        assert part['caption'] == name
+        assert [chapter['file'].removeprefix('nbs/') for chapter in part['chapters']] == re.findall(r'\]\((\w+)\.ipynb\)', links), name
 
 
 def commands():
