@@ -13,6 +13,10 @@ SITE ?= _build/site
 SAMPLES ?=
 JOBS ?= logical
 
+# A book for yourself shows your photographs; a site is for everybody, and they belong to those who took them
+SHOWN = $(realpath $(PHOTOS))
+site: SHOWN =
+
 # Pretrained weights lie here; where this is empty, in a cache that is filled from the internet
 export BIRDCLF_WEIGHTS ?= $(realpath ../shared/weights)
 
@@ -44,7 +48,7 @@ book: .venv/ready
 	@cp -r _config.yml _toc.yml nbs _build/book/
 	@if [ -n '$(EXECUTE)' ]; then sed -i.off 's/execute_notebooks: "off"/execute_notebooks: force/' _build/book/_config.yml; fi
 	@status=0; \
-	BIRDCLF_PHOTOS='$(realpath $(PHOTOS))' .venv/bin/jupyter-book build _build/book --path-output . -W -n --keep-going -q 2>&1 \
+	BIRDCLF_PHOTOS='$(SHOWN)' .venv/bin/jupyter-book build _build/book --path-output . -W -n --keep-going -q 2>&1 \
 		| { grep -v IPKernelApp || true; } || status=1; \
 	.venv/bin/python -m birdclf.book check _build/html || status=1; \
 	exit $$status

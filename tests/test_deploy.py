@@ -230,7 +230,8 @@ def test_ports_and_limits_are_the_same_everywhere():
     assert re.findall(r'127\.0\.0\.1:(\d+)', read('nginx/birdclf.conf')) == [str(PORT), str(PORT+1)]*2
     assert set(re.findall(r'127\.0\.0\.1:(\d+) \{', read('caddy/Caddyfile'))) == {str(PORT)}
     visitors = [re.search(r'BIRDCLF_MAX_VISITORS=(\d+)', read(name))[1] for name in ('container/Dockerfile', 'systemd/birdclf@.service')]
-    assert visitors == [str(VISITORS)]*2 and unit()['Service']['MemoryMax'].lower() == compose()['mem_limit'] == f'{MEMORY//1024}g'
+    assert visitors == [str(VISITORS)]*2 and unit()['Service']['MemoryMax'].lower() == compose()['mem_limit'] == f'{MEMORY}m'
+    assert unit()['Service']['OOMPolicy'] == 'continue' # Otherwise a photograph that is too much for the worker ends it all
 
 
 def test_the_container_is_careful():
@@ -271,3 +272,11 @@ def test_who_builds_the_site_says_it_alike():
     assert front_matter('huggingface/static.md')['sdk'] == 'static'
     planned = subprocess.run([tool('make'), '-n', 'site'], cwd=ROOT, capture_output=True, text=True)
     assert planned.returncode == 0 and f"birdclf.site '{folders[0]}'" in planned.stdout
+
+
+def test_no_photograph_of_others_goes_online(tmp_path):
+    "The book for oneself shows the photographs that are there, and the one in a site does not"
+    (tmp_path/'birds').mkdir()
+    for target, shown in (('book', str((tmp_path/'birds').resolve())), ('site', '')):
+        planned = subprocess.run([tool('make'), '-n', target, f'PHOTOS={tmp_path/"birds"}'], cwd=ROOT, capture_output=True, text=True)
+        assert f"BIRDCLF_PHOTOS='{shown}' " in planned.stdout, target
