@@ -28,7 +28,7 @@ def visitors_in(
 
 # %% ../nbs/70_deploy.ipynb #e4658b0b
 VISITORS = 15 # At a time, as the files in deploy/ say
-MEMORY = 1536 # Megabytes that they may take
+MEMORY = 2048 # Megabytes that they may take
 
 # %% ../nbs/70_deploy.ipynb #c61c3252
 @dataclass(frozen=True)

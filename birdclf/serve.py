@@ -7,7 +7,7 @@ __all__ = ['LEAVING', 'GRACE', 'UNCLAIMED', 'BUSY', 'HEADERS', 'PARTING', 'SMALL
            'workplace', 'settings', 'write_page', 'rehearse', 'policy', 'Journal', 'photographs', 'Server']
 
 # %% ../nbs/53_serve.ipynb #e897dd44
-import asyncio,json,logging,os,re,signal,sys
+import asyncio,json,logging,os,re,shutil,signal,sys
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -443,9 +443,23 @@ class _Parting(_Leaving):
         self.http.stop()
         end = monotonic()+PARTING
         while self.queue and self.queue.waiting and monotonic()<end: await asyncio.sleep(.05)
-        pythons = self.kernel_manager.shutdown_all(now=bool(self.queue)) # What only shows a page has no work
-        await asyncio.wait([asyncio.ensure_future(pythons)], timeout=PARTING)
+        await asyncio.wait([asyncio.gather(*self.goodbyes(), return_exceptions=True)], timeout=PARTING)
         self.ioloop.stop()
+
+    def goodbyes(self):
+        "One to each Python"
+        for kernel_id in self.kernel_manager.list_kernel_ids(): # What only shows a page has no work, and no hurry to write
+            yield self.kernel_manager.shutdown_kernel(kernel_id, now=bool(self.queue))
+
+    def stop(self):
+        "Whoever is left then, such as a Python that was just starting, is not asked"
+        self.ioloop.asyncio_loop.set_exception_handler(lambda *_: None) # Nobody waits for what they had begun
+        shutil.rmtree(self.connection_dir, ignore_errors=True)
+        for kernel in self.kernel_manager._kernels.values():
+            process = getattr(kernel.provisioner, 'process', None)
+            if process and process.poll() is None:
+                process.kill()
+                process.wait()
 
 # %% ../nbs/53_serve.ipynb #92f3e325
 def _handing_out(visits:Visits):

@@ -230,7 +230,7 @@ def test_ports_and_limits_are_the_same_everywhere():
     assert re.findall(r'127\.0\.0\.1:(\d+)', read('nginx/birdclf.conf')) == [str(PORT), str(PORT+1)]*2
     assert set(re.findall(r'127\.0\.0\.1:(\d+) \{', read('caddy/Caddyfile'))) == {str(PORT)}
     visitors = [re.search(r'BIRDCLF_MAX_VISITORS=(\d+)', read(name))[1] for name in ('container/Dockerfile', 'systemd/birdclf@.service')]
-    assert visitors == [str(VISITORS)]*2 and unit()['Service']['MemoryMax'].lower() == compose()['mem_limit'] == f'{MEMORY}m'
+    assert visitors == [str(VISITORS)]*2 and unit()['Service']['MemoryMax'].lower() == compose()['mem_limit'] == f'{MEMORY//1024}g'
     assert unit()['Service']['OOMPolicy'] == 'continue' # Otherwise a photograph that is too much for the worker ends it all
 
 

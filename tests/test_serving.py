@@ -787,6 +787,29 @@ def test_it_leaves_nothing(tmp_path, when, ending):
 
 
 @pytest.mark.skipif(os.name == 'nt', reason='needs signals')
+def test_it_ends_while_a_python_is_starting(tmp_path):
+    "One that takes longer to start than the server takes to end: no traceback, and nothing stays"
+    slow = """import asyncio, sys
+from jupyter_client.manager import AsyncKernelManager
+begin = AsyncKernelManager._async_start_kernel
+async def slowly(self, **more):
+    await asyncio.sleep(30)
+    return await begin(self, **more)
+AsyncKernelManager.start_kernel = slowly
+from birdclf.cli import main
+sys.exit(main())"""
+    log = tmp_path/'log.txt'
+    with served(log, sys.executable, '-c', slow, 'app', '--port') as (address, process):
+        send(address, f'Host: {address[7:-1]}', path='/nowhere')
+        family = process.children(recursive=True)
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        gone, alive = psutil.wait_procs(family, timeout=PATIENCE)
+        assert not alive
+    assert [line for line in log.read_text(encoding='utf-8').splitlines() if 'The page is at' not in line] == []
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='needs signals')
 def test_what_is_under_way_is_finished(tmp_path, robin):
     "Everybody whose photograph has arrived gets an answer, and then it ends, within ten seconds"
     with served(tmp_path/'log.txt', BIRDCLF, 'app', '--port') as (address, process):
