@@ -22,14 +22,29 @@ def _gathering(args, write:bool):
     "The manifest and the birds that `args` ask for"
     _need_libraries()
     from birdclf.manifest import Manifest
+    given = _given(args)
+    manifest = Manifest(args.data, write=write)
+    try: return manifest, manifest.birds(given)
+    except BaseException:
+        manifest.close()
+        raise
+
+def _given(args):
+    "The list that is typed; None, where there is none"
     from birdclf.species import load_species
-    birds = load_species(args.species)
-    return Manifest(args.data, write=write), birds
+    return load_species(args.species) if args.species else None
+
+def _birds_of(args):
+    "The birds that `args` ask for, before there is a manifest or after"
+    from birdclf.manifest import Manifest
+    from birdclf.species import load_species
+    if not (Path(args.data)/'manifest.sqlite').is_file(): return _given(args) or load_species()
+    with Manifest(args.data) as manifest: return manifest.birds(_given(args))
 
 # %% ../nbs/64_manifest_verbs.ipynb #375c4924
 DATA = (argument('--data', default='data', metavar='DIR',
                  help='the folder with the manifest and the photographs (default: data)'),
-        argument('--species', metavar='CSV', help='a list of your own birds (default: the 74 of the book)'))
+        argument('--species', metavar='CSV', help='a list of your own birds, once; DIR remembers it (default: the 74 of the book)'))
 CONTACT = argument('--contact', metavar='MAIL',
                    help='your mail address or web page, told to those who are asked (default: $BIRDCLF_CONTACT)')
 
@@ -163,8 +178,8 @@ def _search(args, birds):
 def search(args)->int:
     "Find photographs"
     _need_libraries()
-    from birdclf.species import SpeciesList,load_species
-    birds = load_species(args.species)
+    from birdclf.species import SpeciesList
+    birds = _birds_of(args)
     if args.bird: birds = SpeciesList(birds.find(name) for name in args.bird)
     if args.plan:
         _say_plan(args, birds)
@@ -349,12 +364,12 @@ def status(args)->int:
 # %% ../nbs/64_manifest_verbs.ipynb #0000002a
 def _take_up(args):
     "The report of taking up a folder, and how many of its photographs may not be passed on"
-    from birdclf.folder import several_names
+    from birdclf.folder import list_in,several_names
     from birdclf.manifest import SEALED
     from birdclf.search import USABLE,gather
     from birdclf.sources import Folder
-    from birdclf.species import load_species
-    birds = load_species(args.species)
+    if not args.species and not (Path(args.data)/'manifest.sqlite').is_file(): args.species = list_in(args.folder)
+    birds = _birds_of(args)
     folder = Folder(args.folder, birds)
     for sentence in several_names(args.folder, birds): put(visible(sentence))
     with _gathering(args, write=True)[0] as manifest:
