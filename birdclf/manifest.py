@@ -602,7 +602,7 @@ def birds(self:Manifest,
     if given and strange: raise ManifestError(
         f'{self.folder} is about {len(before)} birds, and these {len(given)} are others (only there: '
         f'{_others(before, given)}; only here: {_others(given, before)}). Go on without --species; or, to change '
-        f'the list for good, birdclf species --use LIST --data {self.folder}')
+        f'the list for good, birdclf species LIST --use --data {self.folder}')
     if self.lock: self.change_birds(birds)
     return birds
 

@@ -43,7 +43,7 @@ def test_another_list_is_refused_with_the_way_to_change_it(place, capsys, verb):
     capsys.readouterr()
     assert say(*verb.split(), '--species', 'other.csv') == 2
     said = capsys.readouterr().err
-    assert 'about 3 birds, and these 2 are others' in said and 'Turdus merula' in said and 'birdclf species --use' in said
+    assert 'about 3 birds, and these 2 are others' in said and 'Turdus merula' in said and '--use --data data' in said
     with Manifest('data') as manifest: assert len(manifest.birds()) == 3
 
 
