@@ -111,3 +111,75 @@ def test_what_is_written_is_read_again(tmp_path):
     for birds in (odd, load_species()):
         save_species(birds, tmp_path/'list.csv')
         assert load_species(tmp_path/'list.csv') == birds
+
+
+# --- birdclf species
+
+@pytest.fixture
+def inat(monkeypatch):
+    from birdclf import taxonomy
+    from birdclf.catalogue import catalogue
+    from birdclf.replay import Replay
+    monkeypatch.setattr(taxonomy, 'PAUSE', 0)
+    with Replay(catalogue(load_species(), 1)) as world:
+        for name, value in dict(BIRDCLF_REPLAY=world.base, BIRDCLF_CONTACT='ida@example.org').items(): monkeypatch.setenv(name, value)
+        yield world
+
+
+def test_a_list_of_names_in_finnish(place, inat, capsys):
+    Path('nimet.txt').write_text('1. talitiainen\n2. Harakka\n\n# the large one\nkurki\n', encoding='utf-8')
+    assert say('species', 'nimet.txt', '--into', 'made.csv') == 0
+    said = capsys.readouterr().out
+    assert 'languages with names: de, en, fi' in said and 'Next: birdclf search --species made.csv' in said
+    assert [bird.name('fi') for bird in load_species('made.csv')] == ['talitiainen', 'harakka', 'kurki']
+    assert say('species', 'nimet.txt', '--into', 'made.csv') == 2 and 'is there already' in capsys.readouterr().err
+    assert say('species', 'made.csv', '--use') == 0
+    capsys.readouterr()
+    assert say('species') == 0 and 'kurki' in capsys.readouterr().out
+
+
+def test_all_that_is_wrong_is_said_at_once(place, inat, capsys):
+    Path('nimet.txt').write_text('talitiainen\nrobin\nDrachenvogel\nAmssel\n', encoding='utf-8')
+    assert say('species', 'nimet.txt', '--into', 'made.csv') == 2
+    said = capsys.readouterr().err
+    assert '3 of 4 names' in said and 'American Robin (Turdus migratorius)' in said and 'did you mean Eurasian Blackbird' in said
+    assert not Path('made.csv').exists()
+
+
+def test_without_the_internet(place, monkeypatch, capsys):
+    monkeypatch.setenv('BIRDCLF_CONTACT', 'ida@example.org')
+    Path('names.txt').write_text('Amsel\nGreat Tit\nrobin\n', encoding='utf-8')
+    assert say('species', 'names.txt', '--into', 'made.csv', '--offline') == 0
+    assert [bird.german for bird in load_species('made.csv')] == ['Amsel', 'Kohlmeise', 'Rotkehlchen']
+    assert load_species('made.csv')[0] == load_species().find('Amsel'), 'with all that the book knows of it'
+    Path('names.txt').write_text('talitiainen\n', encoding='utf-8')
+    capsys.readouterr()
+    assert say('species', 'names.txt', '--into', 'other.csv', '--offline') == 2
+    assert "'talitiainen' is not known without the internet" in capsys.readouterr().err
+    monkeypatch.setenv('BIRDCLF_REPLAY', 'http://127.0.0.1:9') # Nobody there
+    assert say('species', 'names.txt', '--into', 'other.csv') == 2
+    assert 'iNaturalist cannot be asked' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('body, status', [(b'', 200), (b'[]', 200), (b'{"results": 7}', 200), (b'{"results": [7, null, {"name": 3}]}', 200), (b'{', 200), (b'no', 500), (b'wait', 429)])
+def test_whatever_inaturalist_says(place, monkeypatch, capsys, body, status):
+    from birdclf import taxonomy
+    monkeypatch.setattr(taxonomy, 'read', lambda web, url: (status, {}, body))
+    with pytest.raises(taxonomy.TaxonomyError): taxonomy.make_list(['talitiainen'], object(), sleep=lambda seconds: None)
+
+
+def test_a_list_is_checked(place, capsys):
+    Path('linnut.csv').write_text(FINNISH.replace('english', 'english,portuguese,id'), encoding='utf-8')
+    assert say('species', 'linnut.csv') == 0
+    said = capsys.readouterr().out
+    assert "Nothing reads the column 'portuguese'" in said and 'by its code' in said and "'id'" not in said
+    Path('linnut.csv').write_text('scientific,fi\nParus major,tintti\nPica pica,tintti\n', encoding='utf-8')
+    assert say('species', 'linnut.csv') == 2 and 'would find two birds' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('wrong', ['--into a.csv', '--use', 'nowhere.csv', 'nowhere.txt --into a.csv --offline', 'binary --into a.csv --offline', 'empty --into a.csv --offline'])
+def test_what_cannot_be_a_list(place, capsys, wrong):
+    Path('binary').write_bytes(b'\xff\xfe\x00')
+    Path('empty').write_bytes(b'\n# nothing\n')
+    assert say('species', *wrong.split()) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1 and not Path('data').exists() and not Path('a.csv').exists()
