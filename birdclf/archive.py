@@ -42,23 +42,33 @@ def answer_line(
     answer,            # Of the classifier
     language:str='en', # Of the sentences
     top:int|None=None, # At least so many candidates
+    **more,            # What else the line says
 )->str:
     "The answer on one line of JSON"
-    found = dict(file=real_name(file), **answer.to_dict(language, top))
+    found = dict(file=real_name(file), **more, **answer.to_dict(language, top))
     return visible(json.dumps(found, ensure_ascii=False, allow_nan=False))
 
 # %% ../nbs/66_archive.ipynb #54e236a1
-def answered(path:Path)->set[str]:
+def _name_in(line, model):
+    "The file that a line is about; a `ValueError` if it is no answer, or one of another model"
+    said = json.loads(line)
+    if said.get('model', model)!=model: raise ValueError('answers of another model')
+    return said['file']
+
+def answered(
+    path:Path,
+    model:str='', # Of which the answers are
+)->set[str]:
     "The names of the files that have a line in `path`; what comes after the last whole line is cut off"
     done, whole = set(), 0
     with writing(path), open(path, 'a+b') as file:
         file.seek(0)
         for line in file:
             if not line.endswith(b'\n'): break
-            try: done.add(json.loads(line)['file'])
-            except (ValueError, TypeError, KeyError) as e: raise Refusal(
-                f'{path} holds something else than answers: line {len(done)+1} is none. '
-                'Give the name of a new file.') from e
+            try: done.add(_name_in(line, model))
+            except (ValueError, TypeError, KeyError, AttributeError) as e:
+                other = 'answers of another model' if 'another' in str(e) else 'something else than answers'
+                raise Refusal(f'{path} holds {other}: see line {len(done)+1}. Give the name of a new file.') from e
             whole += len(line)
         file.truncate(whole)
     return done
@@ -90,8 +100,10 @@ def look_at(
     cores:str='all',   # 'one' where it shares the machine with others like it
 )->tuple[str,bool]:    # The line, and whether the file could be read
     "What a process does with one photograph"
-    answer = _classifier(bundle, cores).classify(file)
-    return answer_line(file, answer, language, top), answer.verdict!='unreadable'
+    classifier = _classifier(bundle, cores)
+    answer = classifier.classify(file)
+    line = answer_line(file, answer, language, top, model=classifier.bundle.fingerprint)
+    return line, answer.verdict!='unreadable'
 
 # %% ../nbs/66_archive.ipynb #6e1d428c
 AHEAD = 4 # Questions for each process that wait their turn
@@ -149,7 +161,9 @@ def answer_archive(
     **told,              # `bundle`, `language` and `top`, as `look_at` takes them
 )->dict[str,int]:        # How many were 'there' already, were 'read', 'unreadable', or 'left out'
     "A line in `into` for each photograph that has none"
-    done, files = answered(into), dict.fromkeys(photographs(names)) # None of them twice
+    from birdclf.bundle import load_bundle
+    done = answered(into, load_bundle(told.get('bundle')).fingerprint)
+    files = dict.fromkeys(photographs(names)) # None of them twice
     todo = [file for file in files if real_name(file) not in done]
     counts = dict(there=len(files)-len(todo), read=0, unreadable=0) | {'left out': 0}
     one_by_one = ((file, look_at(file, **told)) for file in todo)

@@ -9,6 +9,7 @@ __all__ = ['FORMAT', 'FILES', 'MAX_MODEL', 'MAX_TEXT', 'BundleError', 'insist', 
 # %% ../nbs/50_bundle.ipynb #00000002
 import json,os,shutil
 from dataclasses import asdict,dataclass,field,fields
+from functools import cached_property
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -136,6 +137,11 @@ class Bundle:
     versions:dict                 # Of the programs that made it
     model:bytes=field(repr=False) # The ONNX file
     card:str=field(repr=False)    # The model card, in Markdown
+
+    @cached_property
+    def fingerprint(self)->str:
+        "The SHA-256 of its model: which one this is, whatever its folder is called"
+        return sha256(self.model).hexdigest()
 
 # %% ../nbs/50_bundle.ipynb #00000018
 def _part(kind, value, name):

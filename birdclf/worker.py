@@ -51,9 +51,8 @@ ASKED = dict(classify=_classified, page=_conversed) # By what a message asks for
 # %% ../nbs/56_worker.ipynb #66811072
 def _greeting(classifier)->dict:
     "What the server is told about the model when the worker begins"
-    from hashlib import sha256
     from birdclf.session import known
-    return dict(model=sha256(classifier.bundle.model).hexdigest(), known=known(classifier))
+    return dict(model=classifier.bundle.fingerprint, known=known(classifier))
 
 # %% ../nbs/56_worker.ipynb #0d9b7ae7
 def where(error:Exception)->str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from birdclf.archive import ENDINGS, photographs
+from birdclf.classify import Classifier
 from birdclf.cli import main
 from birdclf.photo import open_photo
 from birdclf.testing import PATIENCE, paint_bird
@@ -61,7 +62,9 @@ def test_a_hundred_in_two_processes_are_answered_like_in_one(shelf, alone, tmp_p
 def test_the_lines_are_those_of_the_command(shelf, alone, capsys, monkeypatch):
     monkeypatch.chdir(shelf.parent)
     assert main(['classify', '--json', 'shelf/0']) == 0
-    assert capsys.readouterr().out.splitlines() == [line for line in alone.read_text(encoding='utf-8').splitlines() if '"shelf/0/' in line]
+    kept = [one for one in lines(alone) if one['file'].startswith('shelf/0/')]
+    assert {one.pop('model') for one in kept} == {Classifier.load().bundle.fingerprint}
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == kept
 
 
 def test_a_finished_run_does_no_work(shelf, alone):
@@ -96,8 +99,9 @@ def test_stopped_in_the_middle_it_goes_on(shelf, alone, tmp_path, ending, worker
 
 def test_what_is_refused(shelf, tmp_path, capsys):
     (tmp_path/'letter.txt').write_text('Dear bird,\n', encoding='utf-8')
+    (tmp_path/'other.jsonl').write_text('{"file": "a.jpg", "model": "1f"}\n', encoding='utf-8')
     (tmp_path/'empty').mkdir()
-    for arguments, words in ((['--into', tmp_path/'letter.txt'], 'something else than answers'), (['--workers', '2'], 'goes with --into'), (['--into', tmp_path/'no'/'where'], 'cannot be written to'),
+    for arguments, words in ((['--into', tmp_path/'letter.txt'], 'something else than answers'), (['--into', tmp_path/'other.jsonl'], 'answers of another model: see line 1'), (['--workers', '2'], 'goes with --into'), (['--into', tmp_path/'no'/'where'], 'cannot be written to'),
                              (['--into', tmp_path/'a.jsonl', '--bundle', tmp_path/'none'], 'There is no folder'), (['--into', tmp_path/'a.jsonl', '--workers', '0'], 'whole number'), ([tmp_path/'empty'], 'no photograph in')):
         try: status = main(['classify', str(shelf), *map(str, arguments)])
         except SystemExit as e: status = e.code
