@@ -143,7 +143,7 @@ class Answer:
             scores=self.scores and {name: round(score, 6) for name,score in asdict(self.scores).items()},
             box=self.box and [round(edge, 4) for edge in self.box],
             reason=self.sentence(language),
-            tips=[tip.text(language) for tip in self.tips])
+            tips=[tip.read(language) for tip in self.tips])
 
 # %% ../nbs/51_classify.ipynb #38c6c0bf
 def _said(answer, language):

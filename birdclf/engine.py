@@ -51,7 +51,7 @@ def _tips(species, languages):
     places = places_of(species)
     for tip in load_tips():
         birds = sorted({places[name] for name in tip.species if name in places})
-        texts = {language: tip.text(language) for language in languages}
+        texts = {language: tip.read(language) for language in languages}
         if len(birds)>1: yield dict(birds=birds, of=len(tip.species), **texts)
 
 def knowledge(bundle:Bundle)->dict:

@@ -24,7 +24,7 @@ def _paragraph(file, answer, language, top):
     bars = [f'  {bar(c.probability)} {percent(c.probability):>6}  {names(c.species, language)}'
             for c in answer.ranking[:max(top or 0, likely)]]
     indent = dict(initial_indent='  ', subsequent_indent='  ', break_on_hyphens=False)
-    tips = [fill(tip.text(language), 100, **indent) for tip in answer.tips]
+    tips = [fill(tip.read(language), 100, **indent) for tip in answer.tips]
     return '\n'.join([visible(real_name(file)), f'  {answer.sentence(language)}', *tips, *bars])+'\n'
 
 # %% ../nbs/63_naming_verbs.ipynb #df7079f9

@@ -60,7 +60,7 @@ def _told(answer, languages=LANGUAGES)->dict:
     named = dict(sure=1, one_of=3).get(answer.verdict, 0)
     for candidate,known in zip(reply['candidates'][:named], answer.candidates):
         candidate['pages'] = read_more(known.species, languages)
-    tips = {language: [tip.text(language) for tip in answer.tips] for language in languages}
+    tips = {language: [tip.read(language) for tip in answer.tips] for language in languages}
     reply |= dict(sentences=_in_all(languages, answer), hints=_hints(answer, languages), tips=tips)
     reply['birds'] = [dict(_told(bird, languages) if i else {}, box=bird.box) for i,bird in enumerate(answer.birds)]
     return {key: value for key,value in reply.items() if key != 'reason'} # The sentences say it

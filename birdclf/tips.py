@@ -27,8 +27,14 @@ class Tip:
     source:str             # Titles and addresses of what was read for it, or `UNCHECKED`
 
     def text(self, language:str='en')->str:
-        "The tip in German ('de'), or else in English"
-        return self.de if language.partition('-')[0]=='de' else self.en
+        "The tip in English ('en') or German ('de')"
+        if language not in ('en', 'de'):
+            raise Refusal(f"There are no tips in {language!r}. Ask for 'en' or 'de'.")
+        return getattr(self, language)
+
+    def read(self, language:str)->str:
+        "The tip for somebody who reads `language`: in German, or else in English"
+        return self.text('de' if language.partition('-')[0]=='de' else 'en')
 
     @property
     def sources(self)->tuple[tuple[str,str],...]:
