@@ -158,13 +158,15 @@ def _check_fields(found, wanted, name):
 # %% ../nbs/50_bundle.ipynb #ded7656d
 def _bird(value, position):
     if isinstance(value, Species): return value
-    names = 'german', 'english', 'scientific'
-    aliases = value.get('aliases', []) if isinstance(value, dict) else None
-    ok = isinstance(aliases, list) and not value.keys()-{*names, 'aliases'}
+    names, known = ('german', 'english', 'scientific'), isinstance(value, dict)
+    aliases, more = (value.get('aliases', []), value.get('names', {})) if known else (None, None)
+    ok = isinstance(aliases, list) and isinstance(more, dict) and not value.keys()-{*names, 'aliases', 'names'}
     insist(ok, f"Species {position} is {value!r:.80}, and must have {', '.join(names)}, "
-               'and a list of aliases if it has any.')
-    return Species(*(_checked_text(value.get(key), f'The {key} name of species {position}') for key in names),
-                   tuple(_checked_text(alias, f'An alias of species {position}') for alias in aliases))
+               'and a list of aliases and names by language if it has any.')
+    def checked(text, what): return _checked_text(text, f'{what} name of species {position}')
+    return Species(*(checked(value.get(key), f'The {key}') for key in names),
+                   tuple(_checked_text(alias, f'An alias of species {position}') for alias in aliases),
+                   elsewhere=tuple((language, checked(name, f'The {language!r}')) for language,name in more.items()))
 
 # %% ../nbs/50_bundle.ipynb #0000001a
 def _check_scores(scores):

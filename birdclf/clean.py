@@ -266,9 +266,10 @@ def page(
     folder:str|Path|None=None,  # Holds the manifest; None for what BIRDCLF_DATA says, or else 'data'
     by:str|None=None,           # Who cleans; None for what BIRDCLF_PERSON says, or else who is logged in
     *,
-    species:str|Path|None=None, # A list of birds; None for what BIRDCLF_SPECIES says, or else the book's
+    species:str|Path|None=None, # A list of birds; None for what BIRDCLF_SPECIES says, or else the manifest's
 )->CleaningPage:
     "The page, ready for somebody to clean"
     folder = folder or os.environ.get('BIRDCLF_DATA') or 'data'
-    birds = load_species(species or os.environ.get('BIRDCLF_SPECIES') or None)
-    return CleaningPage(CleaningDesk(Review(Manifest(folder, decide=True), by or whoever(), birds)))
+    manifest, given = Manifest(folder, decide=True), species or os.environ.get('BIRDCLF_SPECIES')
+    birds = manifest.birds(load_species(given) if given else None)
+    return CleaningPage(CleaningDesk(Review(manifest, by or whoever(), birds)))

@@ -31,7 +31,7 @@ SAID = dict(
     form=(400, 'This form cannot be read.', 'Dieses Formular lässt sich nicht lesen.'),
     too_many=(413, 'These are {0} photographs; {1} are possible at once.',
               'Das sind {0} Fotos; höchstens {1} auf einmal sind möglich.'),
-    language=(400, 'The language is en or de.', 'Die Sprache ist en oder de.'),
+    language=(400, 'The language is one of these: {0}.', 'Die Sprache ist eine von diesen: {0}.'),
     species=(400, 'The model does not know this bird. Those that it knows stand in api/species.',
              'Diesen Vogel kennt das Modell nicht. Die es kennt, stehen in api/species.'),
 )
@@ -145,6 +145,9 @@ class Window(RequestHandler):
     methods, noted = 'GET', None # What it takes, and what is written down of it
 
     def initialize(self, counter:Counter): self.counter = counter
+
+    @property
+    def languages(self)->list[str]: return self.counter.queue.worker.greeting['known']['languages']
 
     def set_default_headers(self):
         self.set_header('Content-Type', 'application/json; charset=utf-8')
@@ -262,10 +265,10 @@ def _apart(content_type:str, body)->tuple[dict,list]:
     return {name: values[-1].decode('utf-8', 'replace') for name,values in fields.items()}, photos
 
 # %% ../nbs/59_counter.ipynb #98331c08
-def _question(given:dict)->dict:
+def _question(given:dict, languages)->dict:
     "What the worker is asked: `given` are the fields of an address or a form"
     asked = dict(language=given.get('language', 'en'))
-    if asked['language'] not in ('en', 'de'): raise Told('language')
+    if asked['language'] not in languages: raise Told('language', ', '.join(languages))
     if 'box' in given: asked['box'] = given['box'].split(',')
     if turn := given.get('turn'): asked['turn'] = int(turn) if re.fullmatch('-?[0-9]{1,9}', turn) else turn
     return asked
@@ -299,7 +302,8 @@ class Classify(_Asking):
     async def answer(self, query):
         fields, photos = _apart(self.request.headers.get('Content-Type', ''), self.photo)
         given = query | fields
-        asked = dict(ask='classify') | _question(given) | (_for_page(given) if given.get('for')=='page' else {})
+        asked = dict(ask='classify') | _question(given, self.languages)
+        if given.get('for')=='page': asked |= _for_page(given)
         for _ in photos[1:]: self.count()
         if photos[0] is not self.photo: return self.say([await self.one_of(asked, photo) for photo in photos])
         reply = await self.ask(asked, self.photo)
@@ -320,7 +324,8 @@ class Why(_Asking):
     async def answer(self, query):
         known, species = self.counter.queue.worker.greeting['known']['birds'], query.get('species')
         if species not in [bird['scientific'] for bird in known]: raise Told('species')
-        self.say(await self.ask(_question(query) | dict(ask='page', kind='why', species=species), self.photo))
+        asked = _question(query, self.languages) | dict(ask='page', kind='why', species=species)
+        self.say(await self.ask(asked, self.photo))
 
 # %% ../nbs/59_counter.ipynb #3b5cce16
 def windows(

@@ -10,10 +10,10 @@ import re,shutil
 from pathlib import Path
 
 from .files import DiskFull,disk_error,whole
-from .folder import PhotosError,folder_name,metadata,new_metadata
+from .folder import LIST,PhotosError,folder_name,metadata,new_metadata
 from .license import License
 from .manifest import SEALED,Manifest,ManifestError,Row,file_of,kept
-from .species import SpeciesError,SpeciesList
+from .species import SpeciesError,SpeciesList,save_species
 
 # %% ../nbs/33_handover.ipynb #8443b647
 _SAME = ('split','mini','title','creator','creator_url','license','license_version','license_url',
@@ -98,13 +98,14 @@ def export_folder(
     *,
     sealed:bool=False,   # Also what may not be passed on: a folder for training
 )->int:                  # How many photographs are in it now
-    "The kept photographs as `<German name>/*.jpg`, with `metadata.csv` and `ATTRIBUTION.md`"
+    "The kept photographs as `<German name>/*.jpg`, with `metadata.csv`, `ATTRIBUTION.md` and `species.csv`"
     folder, before = Path(folder), _exported(Path(folder))
     with manifest.snapshot():
         if any(folder.resolve() in file_of(manifest, row).resolve().parents for row in kept(manifest, sealed)):
             raise ManifestError(f'{folder} is where some of these photographs come from. Choose another folder.')
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            save_species(species, folder/LIST)
             _papers(manifest, folder, species, before, sealed)
             places = ((file_of(manifest, row), _line(row, species)['path']) for row in kept(manifest, sealed))
             return sum(_copy(file, folder/path) for file,path in places)

@@ -10,7 +10,7 @@ __all__ = ['STATUSES', 'COLUMNS', 'DECISION', 'MISSING', 'CHANGED', 'NO_MEMORY',
 import json,os,sqlite3,sys,time
 from collections.abc import Iterable,Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass,fields,replace
+from dataclasses import asdict,dataclass,fields,replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from filelock import FileLock,Timeout
 
 from .database import Database,DatabaseError,Kind
 from .files import writing
+from .species import Species,SpeciesList,load_species
 
 # %% ../nbs/02_manifest.ipynb #00000005
 @dataclass(frozen=True)
@@ -568,6 +569,47 @@ def want(self:Manifest)->int:
     "How many photographs of each bird the last search was for; 0 if nobody searched"
     number = int(self.note('want') or 0)
     return number if number<sys.maxsize else 0 # An import that was stopped used to leave that behind
+
+# %% ../nbs/02_manifest.ipynb #1b900002
+_BOOK = 'the book' # What is noted of its list, which comes with the package and may be bettered there
+
+def _as_text(birds):
+    "A list as a note"
+    return _BOOK if birds==load_species() else json.dumps([asdict(bird) for bird in birds], ensure_ascii=False)
+
+def _as_birds(text):
+    "The list in a note"
+    if text in ('', _BOOK): return load_species()
+    def tuples(value): return tuple(map(tuples, value)) if isinstance(value, list) else value
+    return SpeciesList(Species(**{name: tuples(value) for name,value in bird.items()}) for bird in json.loads(text))
+
+def _others(some, rest):
+    "The names of those of `some` that are not among `rest`"
+    names = [bird.english for bird in some if bird.scientific not in {other.scientific for other in rest}]
+    return f"{', '.join(names[:3])}{f' and {len(names)-3} more' if len(names)>3 else ''}" if names else 'none'
+
+# %% ../nbs/02_manifest.ipynb #1b900003
+@patch
+def birds(self:Manifest,
+    given:SpeciesList|None=None, # None for those that it remembers, or else those of the book
+)->SpeciesList:
+    "The birds that the photographs are of. A list is remembered from the first time on, and another one refused"
+    noted = self.note('species')
+    before = _as_birds(noted)
+    birds = given or before
+    names = {bird.scientific for bird in birds}
+    strange = names!={bird.scientific for bird in before} if noted else set(self.count('species'))-names
+    if given and strange: raise ManifestError(
+        f'{self.folder} is about {len(before)} birds, and these {len(given)} are others (only there: '
+        f'{_others(before, given)}; only here: {_others(given, before)}). Go on without --species; or, to change '
+        f'the list for good, birdclf species LIST --use --data {self.folder}')
+    if self.lock: self.change_birds(birds)
+    return birds
+
+@patch
+def change_birds(self:Manifest, birds:SpeciesList):
+    "From now on the photographs are of these"
+    if self.note('species')!=(text := _as_text(birds)): self.note('species', text)
 
 # %% ../nbs/02_manifest.ipynb #0000003a
 SEALED = '', 'arr', 'by-nd', 'by-nc-nd' # These let no photograph out: none known, none given, no changes allowed

@@ -24,7 +24,7 @@ def _paragraph(file, answer, language, top):
     bars = [f'  {bar(c.probability)} {percent(c.probability):>6}  {names(c.species, language)}'
             for c in answer.ranking[:max(top or 0, likely)]]
     indent = dict(initial_indent='  ', subsequent_indent='  ', break_on_hyphens=False)
-    tips = [fill(tip.text(language), 100, **indent) for tip in answer.tips]
+    tips = [fill(tip.read(language), 100, **indent) for tip in answer.tips]
     return '\n'.join([visible(real_name(file)), f'  {answer.sentence(language)}', *tips, *bars])+'\n'
 
 # %% ../nbs/63_naming_verbs.ipynb #df7079f9
@@ -52,6 +52,15 @@ def _counted(counts, seconds, workers)->str:
     if ended: left = f' {ended:,} ended their process and are left out; the same command asks again.'
     return f"{new:,} answered{pace}; {counts['unreadable']:,} unreadable; {counts['there']:,} were there already.{left}"
 
+# %% ../nbs/63_naming_verbs.ipynb #63a00001
+def _check_language(language:str|None, bundle:str|None):
+    "Nothing, if the model's birds have names in `language`, or we have words in it; otherwise a refusal"
+    from birdclf.bundle import load_bundle
+    from birdclf.words import spoken
+    known = load_bundle(bundle).species.languages
+    if language and language not in known and spoken(language)!=language: raise Refusal(
+        f"{language!r} is not a language of these birds. There are {', '.join(dict.fromkeys((*known, 'en')))}.")
+
 # %% ../nbs/63_naming_verbs.ipynb #00000012
 @verb('classify', 'name the birds in photographs', '''
         birdclf classify garden.jpg
@@ -65,10 +74,12 @@ def _counted(counts, seconds, workers)->str:
              help='put the lines of JSON into this file; what it has a line for is not looked at again'),
     argument('--workers', type=positive, metavar='N', help='share the work out to N processes (with --into)'),
     argument('--top', type=positive, metavar='N', help='show at least N candidates'),
-    argument('--language', choices=('en', 'de'), default='en', help='of the sentences (default: en)'),
+    argument('--language', metavar='CODE', default='en', help='of the sentences: en, de, or another one in which the '
+             'birds have names (default: en)'),
     BUNDLE)
 def classify(args)->int:
     "Say what is in each file"
+    _check_language(args.language, args.bundle)
     if args.into: return _into_a_file(args)
     if args.workers: raise Refusal('--workers goes with --into FILE, which keeps the answers.')
     from birdclf.classify import Classifier
@@ -79,10 +90,10 @@ def classify(args)->int:
     return 1 if unread else 0
 
 # %% ../nbs/63_naming_verbs.ipynb #75d43dbe
-def _check_model(bundle:str|None):
+def _check_model(bundle:str|None, language:str|None):
     "Nothing, if the page will find its model; otherwise a refusal, before a visitor meets it"
-    from birdclf.bundle import BundleError,load_bundle
-    try: load_bundle(bundle)
+    from birdclf.bundle import BundleError
+    try: _check_language(language, bundle)
     except BundleError as e:
         e.status = 1
         raise
@@ -96,13 +107,13 @@ def _check_model(bundle:str|None):
     *server_arguments(8866,
         argument('--bundle', metavar='DIR',
                  help='use the model in this folder (default: the one that comes with birdclf)'),
-        argument('--language', choices=('en', 'de'), help="the page begins in it (default: the visitor's)")))
+        argument('--language', metavar='CODE', help="the page begins in it (default: the visitor's)")))
 def app(args)->int:
     "Serve the page for visitors until somebody stops it"
     check_serving()
     place = place_of(args)
     check_port(place)
-    _check_model(args.bundle)
+    _check_model(args.bundle, args.language)
     if args.bundle: os.environ['BIRDCLF_BUNDLE'] = os.path.abspath(args.bundle)
     if args.language: os.environ['BIRDCLF_LANGUAGE'] = args.language
     return serve_page('birdclf.app', place, max_visitors=args.max_visitors or 0, rate=args.rate or 0,

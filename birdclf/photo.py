@@ -27,6 +27,7 @@ from PIL import PngImagePlugin,TiffImagePlugin,WebPImagePlugin # Pillow need not
 from pillow_heif import register_heif_opener
 
 from .errors import Refusal
+from .words import translations
 
 # %% ../nbs/01_photo.ipynb #00000005
 MAX_BYTES = 100*2**20 # A file may be this large: those of a 200-megapixel camera have 40 to 90 MB
@@ -75,7 +76,7 @@ _GERMAN = {
     'no_size': 'Der Rahmen hat keine Größe. Bitte ziehe ihn größer.',
     'turn': 'Ein Foto lässt sich um 0, 1, 2 oder 3 Viertel drehen, und um nichts anderes.',
 }
-SENTENCES = {'en': _ENGLISH, 'de': _GERMAN}
+SENTENCES = {'en': _ENGLISH, 'de': _GERMAN} | translations('photo', _ENGLISH)
 
 # %% ../nbs/01_photo.ipynb #00000008
 def _number(value, language):

@@ -357,7 +357,7 @@ def called(self:Review, text:str)->list[Species]:
 @lru_cache(5_000) # Several lists of birds
 def _names(bird):
     "Every key that finds `bird`, and whether it is a name or a word in one: the names first"
-    names = [bird.english, bird.german, bird.scientific, *bird.aliases]
+    names = [*bird.names.values(), bird.scientific, *bird.aliases]
     words = ' '.join(names).replace('-', ' ').split()
     whole, parts = ([key for text in texts for key in spellings(text)] for texts in (names, words))
     return dict.fromkeys(whole, True) | {key: False for key in parts if key not in whole}
@@ -386,7 +386,7 @@ def _near(self:Review, key):
 @patch
 def _likely(self:Review, hint):
     "Birds that are named in `hint`, in its order, then those that I relabelled photographs as, the last first"
-    named = [(hint.find(name), bird.scientific) for bird in self.birds for name in bird.to_dict().values()]
+    named = [(hint.find(name), bird.scientific) for bird in self.birds for name in (bird.scientific, *bird.names.values())]
     mine = [words[self.by] for words in self.said.values() if self.by in words]
     last = sorted((word for word in mine if word.label), key=lambda word: word.at, reverse=True)
     names = [name for place,name in sorted(named) if place>=0] + [word.label for word in last]

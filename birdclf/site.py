@@ -26,13 +26,15 @@ from urllib.parse import urlsplit
 from jinja2 import Template
 from PIL import Image
 
-from .app import ICON, LANGUAGES, SAMPLES, WORDS
+from .app import ICON, SAMPLES, WORDS, by_language
 from .bundle import Bundle, load_bundle
-from .engine import MOST, knowledge
+from .classify import SAID
+from .engine import MOST, OWN, knowledge
 from .errors import Refusal
-from .files import writing
+from .files import whole, writing
 from .license import OPEN, read_license
-from .photo import MAX_BYTES, PhotoError, open_photo
+from .photo import MAX_BYTES, SENTENCES, PhotoError, open_photo
+from .session import WHERE, languages_of
 
 # %% ../nbs/59_site.ipynb #5f000006
 RUNTIME = 'onnxruntime-web@1.30.0'
@@ -72,7 +74,7 @@ def fetch_runtime(
         return checked(packages[0].read_bytes())
 
 # %% ../nbs/59_site.ipynb #5f00000b
-_SAID = WORDS|dict(
+_OWN = dict(
     formats=('JPEG, PNG, WebP, AVIF, GIF and BMP up to {JPEG} megapixels; HEIC where the browser reads it; up to '
              '{mb} MB.',
              'JPEG, PNG, WebP, AVIF, GIF und BMP bis {JPEG} Megapixel; HEIC, wo der Browser es liest; bis {mb} MB.'),
@@ -85,7 +87,7 @@ _SAID = WORDS|dict(
              'Da ist etwas schiefgegangen. Bitte versuche es mit einem anderen Foto.'))
 
 # %% ../nbs/59_site.ipynb #5f00000d
-_SAID |= dict(
+_OWN |= dict(
     ahead=('The first answer fetches {mb} MB, once. After that the page needs no network.',
            'Die erste Antwort holt {mb} MB, einmal. Danach braucht die Seite kein Netz mehr.'),
     now=('Fetch it now', 'Jetzt holen'),
@@ -171,7 +173,7 @@ def samples_in(
 def _paintings():
     "The painted samples as files, and as the page is told of them"
     made = {f'samples/{name}': (files('birdclf')/'data'/'samples'/name).read_bytes() for name in SAMPLES}
-    return made, [dict(src=f'samples/{name}', name=dict(zip(LANGUAGES, said))) for name,said in SAMPLES.items()]
+    return made, [dict(src=f'samples/{name}', name=dict(zip(('en', 'de'), said))) for name,said in SAMPLES.items()]
 
 # %% ../nbs/59_site.ipynb #5f000127
 def site_files(
@@ -185,7 +187,8 @@ def site_files(
     large, engine = parts(runtime, bundle.model) if runtime else ({}, None)
     shown, told = _paintings()
     more, credited = samples_in(samples) if samples else ({}, [])
-    page = dict(words={key: dict(zip(LANGUAGES, said)) for key,said in _SAID.items()}, icon=ICON, language=language,
+    languages = languages_of(bundle.species)
+    page = dict(words=by_language(WORDS, languages, 'page')|by_language(_OWN, languages, 'site'), languages=languages, icon=ICON, language=language,
                 limits=dict(max_bytes=MAX_BYTES, pixels=MOST, as_is=2**53, side=1024, part=0),
                 birds=[bird.to_dict() for bird in bundle.species], samples=told+credited)
     about = knowledge(bundle)|dict(page=page, engine=engine, book=book)
@@ -235,19 +238,30 @@ def _parent(folder):
     return folder.parent
 
 # %% ../nbs/59_site.ipynb #5f00012d
+def _write_words(path):
+    "All texts in English, by part and key, as a file of words has them"
+    first = lambda said: {key: texts[0] for key,texts in said.items()}
+    parts = dict(photo=SENTENCES['en'], answer=SAID['en'], where={en: en for en,_ in WHERE}, page=first(WORDS),
+                 browser=first(OWN), site=first(_OWN))
+    with whole(path, 'w', encoding='utf-8') as file: json.dump(parts, file, indent=1, ensure_ascii=False)
+    return 0
+
 _WITHOUT = 'The site is built without it: its page can name no birds, and says so.'
 
 def main(args:list[str]|None=None)->int:
     "The command `python -m birdclf.site`"
     parser = ArgumentParser(prog='python -m birdclf.site', description='The page as a folder for a static host.')
-    parser.add_argument('folder', type=Path, help='that receives the site')
+    parser.add_argument('folder', type=Path, nargs='?', help='that receives the site')
+    parser.add_argument('--words', type=Path, help='receives all texts in English instead, to be translated')
     parser.add_argument('--book', type=Path, help='the built book (_build/html)')
     parser.add_argument('--samples', type=Path, help='photographs to try, with a credits.csv')
     parser.add_argument('--bundle', type=Path, help="of another model than the program's own")
-    parser.add_argument('--language', choices=LANGUAGES, default='', help="the page's; otherwise the browser's")
+    parser.add_argument('--language', default='', metavar='CODE', help="the page's; otherwise the browser's")
     parser.add_argument('--offline', action='store_true', help='take the runtime only from what npm has kept')
     given, runtime = parser.parse_args(args), None
+    if not given.folder and not given.words: parser.error('the folder is missing')
     try:
+        if given.words: return _write_words(given.words)
         bundle = load_bundle(given.bundle)
         try: runtime = fetch_runtime(given.offline)
         except SiteError as e: print(f'{e}\n{_WITHOUT}', file=sys.stderr)

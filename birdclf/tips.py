@@ -32,6 +32,10 @@ class Tip:
             raise Refusal(f"There are no tips in {language!r}. Ask for 'en' or 'de'.")
         return getattr(self, language)
 
+    def read(self, language:str)->str:
+        "The tip for somebody who reads `language`: in German, or else in English"
+        return self.text('de' if language.partition('-')[0]=='de' else 'en')
+
     @property
     def sources(self)->tuple[tuple[str,str],...]:
         "Title and address of each page that was read; none if nothing was"

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from birdclf.app import SAMPLES, WORDS
 from birdclf.bundle import load_bundle
 from birdclf.classify import Classifier
-from birdclf.site import _SAID, RUNTIME, SiteError, build_site, checked, fetch_runtime, main, samples_in, site_files
+from birdclf.site import RUNTIME, SiteError, build_site, checked, fetch_runtime, main, samples_in, site_files
 from birdclf.testing import PATIENCE, paint_bird, paint_scene
 from finder import garden
 from pictures import file_of
@@ -244,7 +244,7 @@ def test_a_new_version_takes_the_place_of_the_old_one_whole(browser, runtime, tm
         guest = Guest(browser, server.address)
         guest.ready()
         [old] = guest.page.evaluate(stores)
-        monkeypatch.setitem(_SAID, 'lead', ('A new page.', 'Eine neue Seite.'))
+        monkeypatch.setitem(WORDS, 'lead', ('A new page.', 'Eine neue Seite.'))
         build_site(folder, site_files(bundle, runtime | {'runtime.wasm': runtime['runtime.wasm']+bytes([0, 2, 1, 118])})) # A section of another name, which says nothing
         server.asked.clear()
         guest.page.goto(server.address)

@@ -35,21 +35,21 @@ export function answered(about, photo, seen) {         // the answer about the f
 }
 
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name])
-const FIELD = {en: 'english', de: 'german'}
+const called = (bird, language) => ({en: bird.english, de: bird.german, ...bird.names})[language] ?? bird.scientific
 export function percent(probability) {
   if (probability > .99) return '> 99 %'
   return probability < .01 ? '< 1 %' : (100 * probability).toFixed(0) + ' %'
 }
 const article = name => /^[AEIOU](?!(?<=E)u|(?<=U)(ra|ni))/.test(name) ? 'an' : 'a'
 function names(bird, language) {           // 'European Robin (Rotkehlchen, Erithacus rubecula)'
-  const first = bird[FIELD[language]], others = new Set([bird.german, bird.english, bird.scientific])
+  const first = called(bird, language), others = new Set([bird.german, bird.english, bird.scientific])
   others.delete(first)
   return others.size ? `${first} (${[...others].join(', ')})` : first
 }
 function listed(about, candidates, language, most = 4) {
   const {joined, more} = about.said[language]
   const items = candidates.map(({bird, probability}) =>
-    `${about.species[bird][FIELD[language]]} (${percent(probability)})`)
+    `${called(about.species[bird], language)} (${percent(probability)})`)
   if (items.length > most) items.splice(most - 1, items.length, fill(more, {k: items.length - most + 1}))
   const last = items.pop()
   return items.length ? `${items.join(', ')} ${joined} ${last}` : last
@@ -57,7 +57,7 @@ function listed(about, candidates, language, most = 4) {
 
 function company(about, {birds}, language) {
   const words = about.said[language], [, ...others] = birds
-  const name = ({named, ranking}) => named ? about.species[ranking[0].bird][FIELD[language]] : words.stranger
+  const name = ({named, ranking}) => named ? called(about.species[ranking[0].bird], language) : words.stranger
   if (!others.length) return []
   const text = others.length === 1 ? words.two : words.several
   return [fill(text, {n: birds.length, others: others.map(name).join(', ')})]
@@ -94,7 +94,7 @@ export function tips(about, {verdict, candidates}) {   // two at the most, those
 }
 
 const round = (x, digits) => Number(x.toFixed(digits))
-const bare = ({german, english, scientific}) => ({german, english, scientific})
+const bare = ({german, english, scientific, names}) => ({german, english, scientific, ...names && {names}})
 function core(about, {verdict, named, ranking, candidates, scores, box}, top) {
   const shown = ranking.slice(0, Math.max(top, candidates.length))
   return {verdict, species: named ? bare(about.species[ranking[0].bird]) : null,
@@ -111,8 +111,8 @@ export function facts(about, answer, language = 'en', top = 0) {
   return {...one(answer), birds: answer.birds.map(one)}
 }
 
-const each = say => ({en: say('en'), de: say('de')})
 export function told(about, answer) {
+  const each = say => Object.fromEntries(about.languages.map(language => [language, say(language)]))
   const {error} = answer
   if (error) return {verdict: 'unreadable', sentences: each(language => refusal(about, error, language))}
   const reply = core(about, answer, answer.verdict === 'one_of' ? 1 : 3)
@@ -135,7 +135,6 @@ export function pointed(about, {height, width, box, values}) {   // where the ev
   const third = (place, length) => strong.length ? Math.floor(3 * (place / strong.length + .5) / length) : 1
   const sum = place => strong.reduce((before, i) => before + place(i), 0)
   const row = third(sum(i => Math.floor(i / width)), height), column = third(sum(i => i % width), width)
-  const [en, de] = about.where[3 * row + column]
-  return {kind: 'evidence', height, width, box, where: {en, de},
+  return {kind: 'evidence', height, width, box, where: about.where[3 * row + column],
     values: Uint8Array.from(values, value => Math.floor(255 * clip(value) + .5))}
 }
