@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OTHER_BIRD', 'NOT_BIRD', 'Record', 'labels_of', 'PhotosError', 'metadata', 'as_written', 'read_metadata',
-           'new_metadata', 'folder_name', 'folders_in', 'files_in', 'read_folder', 'several_names', 'check_writable',
-           'one_by_one']
+           'new_metadata', 'folder_name', 'folders_in', 'files_in', 'top_of', 'species_folders', 'read_folder',
+           'several_names', 'check_writable', 'one_by_one']
 
 # %% ../nbs/31_folder.ipynb #00000002
 import csv,os,re
@@ -19,7 +19,7 @@ from unicodedata import normalize
 
 from .errors import Refusal
 from .files import whole
-from .species import SpeciesError,SpeciesList,read_table,spellings
+from .species import Species,SpeciesError,SpeciesList,read_table,spellings
 
 # %% ../nbs/31_folder.ipynb #00000005
 OTHER_BIRD,NOT_BIRD = 'other bird','not a bird'  # Two labels beside the species
@@ -98,8 +98,9 @@ def folder_name(name:str)->str:
 
 # %% ../nbs/31_folder.ipynb #15670407
 _LEFT_BEHIND = {'__macosx', 'system volume information', 'lost+found', '$recycle.bin', '@eadir', '@recycle', '@__thumb',
-                '#recycle', # Folders, up to here
-                'thumbs.db', 'desktop.ini', 'icon\r'}
+                '#recycle', '#snapshot', '@tmp', 'recycler', 'found.000', 'network trash folder', 'temporary items',
+                '__pycache__', # Folders, up to here
+                'thumbs.db', 'ehthumbs.db', 'ehthumbs_vista.db', 'desktop.ini', 'picasa.ini', 'icon\r'}
 
 def _made_by_people(path):
     return not any(part.startswith('.') or part.casefold() in _LEFT_BEHIND for part in path.parts)
@@ -107,24 +108,48 @@ def _made_by_people(path):
 def folders_in(folder:Path)->list[Path]:
     "The folders in `folder`, without those that no person has made"
     if not folder.is_dir(): return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and _made_by_people(Path(path.name)))
+    ours = (path for path in folder.iterdir() if _made_by_people(Path(path.name)))
+    return sorted(path for path in ours if path.is_dir() and not path.name.startswith(('@', '#', '$', '~', '__')))
+
+def _files(folder):
+    return (path for path in folder.rglob('*') if _made_by_people(path.relative_to(folder)) and path.is_file())
 
 def files_in(folder:Path)->list[Path]:
     "The files under `folder`, without what systems leave behind: thumbnails, what was deleted, notes to themselves"
-    return sorted(path for path in folder.rglob('*') if path.is_file() and _made_by_people(path.relative_to(folder)))
+    return sorted(_files(folder))
 
 # %% ../nbs/31_folder.ipynb #00000009
-def _bird_of(kind, species):
-    "The German name of the bird that the folder `kind` is named after"
-    try: return species.find(kind.name).german
-    except SpeciesError as e: raise PhotosError(
-        f'The folder {kind.name!r} is no species of this list. {e} If it is on purpose that this bird is none of them, '
-        "put the folder into 'other_birds'; if it holds no birds, into 'not_bird'.") from e
+def _as_text(name):
+    "The name of a folder; one that is not in UTF-8 as the systems of the last century meant it"
+    try: name.encode('utf-8')
+    except UnicodeEncodeError: return os.fsencode(name).decode('latin-1')
+    return name
 
-def _species_folders(folder):
-    top = folder/'species' if (folder/'species').is_dir() else folder
+def top_of(folder:Path)->Path:
+    "Where the birds' folders are: in `folder/species`, or in `folder` itself"
+    return folder/'species' if (folder/'species').is_dir() else folder
+
+def species_folders(folder:Path, species:SpeciesList)->list[tuple[Path,Species]]:
+    "The folders of photographs in `folder` and which bird each is named after; empty ones are passed over"
     apart = 'other_birds', 'not_bird', _TABLE # A folder of that last name is told of where it is read
-    return [path for path in folders_in(top) if path.name not in apart]
+    found, unknown = [], []
+    for kind in folders_in(top_of(folder)):
+        if kind.name in apart or not any(_files(kind)): continue
+        try: found.append((kind, species.find(_as_text(kind.name))))
+        except SpeciesError as e: unknown.append((kind.name, str(e)))
+    if unknown: raise _not_ours(unknown)
+    return found
+
+# %% ../nbs/31_folder.ipynb #ac9beb82
+def _not_ours(unknown):
+    "What to say of folders whose names nobody knows"
+    one = len(unknown)==1
+    head = f'The folder {unknown[0][0]!r} is no species of this list.' if one else (
+        f"{len(unknown)} folders are no species of this list: {', '.join(repr(name) for name,_ in unknown)}.")
+    return PhotosError(
+        f"{head} {' '.join(why for _,why in unknown)} If it is on purpose that {'this bird is' if one else 'they are'} "
+        f"none of them, put {'the folder' if one else 'a folder of other birds'} into 'other_birds'; "
+        f"{'if it' if one else 'one that'} holds no birds, into 'not_bird'.")
 
 def _record(folder, path, name, line):
     "What `line` of metadata.csv says of one photograph"
@@ -137,11 +162,10 @@ def _record(folder, path, name, line):
 def _of_species(folder, species):
     "The records of the birds on the list"
     table = read_metadata(folder)
-    for kind in _species_folders(folder):
-        name = _bird_of(kind, species)
+    for kind,bird in species_folders(folder, species):
         for path in files_in(kind):
             line = table.get(as_written(path.relative_to(folder).as_posix()), {})
-            yield _record(folder, path, name, line)
+            yield _record(folder, path, bird.german, line)
 
 def _of_strangers(folder):
     "The records of other birds, and of what is none"
@@ -172,7 +196,8 @@ def several_names(
 )->list[str]:         # Sentences
     "Which folders under `folder` are put together because they are named after the same bird"
     birds = {}
-    for kind in _species_folders(Path(folder)): birds.setdefault(_bird_of(kind, species), []).append(f'{kind.name}/')
+    for kind,bird in species_folders(Path(folder), species):
+        birds.setdefault(bird.german, []).append(f'{kind.name}/')
     return [f"{', '.join(kinds[:-1])} and {kinds[-1]} are the same bird ({name}): their photographs were put together."
             for name,kinds in birds.items() if len(kinds)>1]
 

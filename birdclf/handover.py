@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .files import DiskFull,disk_error,whole
 from .folder import PhotosError,folder_name,metadata,new_metadata
-from .license import License
+from .license import OWN,License
 from .manifest import SEALED,Manifest,ManifestError,Row,file_of,kept
 from .species import SpeciesError,SpeciesList
 
@@ -40,8 +40,8 @@ def _credit(line):
     parts = [f'<{address}>, ' if address else '', License(line['license'], line['license_version']).name,
              f' <{terms}>' if terms else '', f'; {changes}' if changes else '',
              '; not to be passed on' if line['license'] in SEALED else '']
-    who = creator or 'an author whom the source does not name'
-    return f"- `{line['path']}`: {title or 'photograph'}, by {who}, {''.join(parts)}\n"
+    nobody = 'whoever made this folder' if line['license']==OWN else 'an author whom the source does not name'
+    return f"- `{line['path']}`: {title or 'photograph'}, by {creator or nobody}, {''.join(parts)}\n"
 
 # %% ../nbs/33_handover.ipynb #4b31d836
 _OUR_FILE = r'[^/\\]*[^/\\.][^/\\]*/[0-9a-f]{16}\.[a-z]{3,4}' # As `_line` names them

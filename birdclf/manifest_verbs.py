@@ -8,6 +8,7 @@ __all__ = []
 # %% ../nbs/64_manifest_verbs.ipynb #631f74e3
 import os,re,sys
 from pathlib import Path
+from shlex import quote
 from time import localtime,strftime
 
 from .command import argument,bar,need,positive,progress,put,verb,visible
@@ -55,6 +56,13 @@ def _tell(sentence:str):
 def _again_at(until:float|None)->str:
     "When to come back, on the clock of whoever reads it"
     return '' if until is None else strftime(' Again after %A, %d %B, %H:%M.', localtime(until+59))
+
+# %% ../nbs/64_manifest_verbs.ipynb #360402d6
+def _next(args, verb:str, *words)->str:
+    "What to type next, with what was said about the folder and the list of birds"
+    told = [f'{option} {quote(value)}' for option,value in (('--data', args.data), ('--species', args.species))
+            if value and value!='data']
+    return visible(' '.join(['Next: birdclf', verb, *words, *told]))
 
 # %% ../nbs/64_manifest_verbs.ipynb #b9f020cd
 REGION = (
@@ -348,32 +356,47 @@ def status(args)->int:
 
 # %% ../nbs/64_manifest_verbs.ipynb #0000002a
 def _take_up(args):
-    "The report of taking up a folder, and how many of its photographs may not be passed on"
+    "Take up a folder, and say what came of it"
     from birdclf.folder import several_names
+    from birdclf.intake import Folder,take_up
     from birdclf.manifest import SEALED
-    from birdclf.search import USABLE,gather
-    from birdclf.sources import Folder
+    from birdclf.search import USABLE
     from birdclf.species import load_species
     birds = load_species(args.species)
-    folder = Folder(args.folder, birds)
+    folder = Folder(args.folder, birds, args.license or '')
     for sentence in several_names(args.folder, birds): put(visible(sentence))
     with _gathering(args, write=True)[0] as manifest:
-        report = gather(manifest, birds, [folder], None, bar=progress)
-        return report, sum(manifest.count(source=folder.name, license=SEALED, status=USABLE).values())
+        for line in str(take_up(manifest, folder, bar=progress)).splitlines(): put(visible(line))
+        for line in folder.passed_over(): put(visible(line))
+        _say_sealed(args, sum(manifest.count(source='folder', license=SEALED, status=USABLE).values()))
+
+# %% ../nbs/64_manifest_verbs.ipynb #6c15a56b
+def _say_sealed(args, sealed:int):
+    "Print how many photographs may not be passed on, and what would change that"
+    from birdclf.intake import license_of
+    if args.license and not license_of(args.license).code and args.license.strip().casefold()!='unknown': put(visible(
+        f'{args.license!r} is no licence that we know, such as CC0, CC BY 4.0 or mine. It is kept word for word.'))
+    if not sealed: return
+    how = ' (that takes a licence: --license mine if they are yours, or a column in metadata.csv)'
+    if args.license: how = ''
+    put(f'Nothing says that {sealed:,} of them may be passed on{how}. '
+        'They can be cleaned, split and trained on all the same.')
 
 # %% ../nbs/64_manifest_verbs.ipynb #9c1e6c0b
-@verb('import', 'take up a folder of labelled photographs', 'birdclf import photographs',
+@verb('import', 'take up a folder of labelled photographs, or what has changed in it', '''
+        birdclf import photographs
+        birdclf import photographs --license mine
+        birdclf import photographs --license "CC BY 4.0"''',
     argument('folder', metavar='FOLDER',
              help='holds a folder of photographs for each bird, and perhaps a metadata.csv'),
+    argument('--license', '--licence', metavar='WHOSE', help='of all of which metadata.csv names none: mine, unknown, '
+             'or the name of a licence (default: what was said before)'),
     *DATA, goes_on=True)
 def import_(args)->int:
     "Take up a folder of photographs"
     _need_libraries()
-    report, sealed = _take_up(args)
-    put(f'{report.new:,} photographs are in the manifest now; {report.known:,} were there already. '
-        'They stay where they are.')
-    if sealed: put(f'Nothing says that {sealed:,} of them may be passed on (that takes a licence, in metadata.csv). '
-                   'They can be cleaned, split and trained on all the same.')
+    _take_up(args)
+    put(_next(args, 'verify'))
     return 0
 
 # %% ../nbs/64_manifest_verbs.ipynb #00652e3a

@@ -33,7 +33,7 @@ import requests
 from pace import few
 
 import birdclf.download as downloading
-from birdclf import sources
+from birdclf import intake, sources
 from birdclf.catalogue import catalogue
 from birdclf.cli import main
 from birdclf.desks import as_text
@@ -1121,6 +1121,170 @@ def test_a_name_that_is_no_text_is_told(tmp_path):
     assert Counter(row.reason.partition(':')[0] for row in rows_of(tmp_path/'data')) == {'': 1, 'its name is not in UTF-8': 1}
     os.rename(odd, tmp_path/'mine'/'Amsel'/'0.jpg')
     assert birdclf('import', tmp_path/'mine', '--data', tmp_path/'data')[1].startswith('1 photographs are in the manifest now')
+
+
+def lines_of(folder, *columns, table='metadata.csv', **texts):
+    "A table with a line for each photograph"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*.jpg'))
+    (folder/table).write_text('\n'.join([','.join(['path', *columns]), *(','.join([file, *texts.values()]) for file in files)])+'\n', encoding='utf-8')
+
+
+def test_a_second_import_takes_up_papers_that_came_later(tmp_path):
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=3, size=(80, 64))
+    assert birdclf('import', mine, '--data', data)[0] == 0
+    with Manifest(data, write=True) as manifest: manifest.decide(next(manifest.rows()).id, 'keep', 'Ida')
+    lines_of(mine, 'creator', 'license', 'source', creator='Ida', license='CC BY 4.0', source='Ida')
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert (status, err) == (0, '') and out.startswith('0 photographs are in the manifest now; 6 were there already') and 'With papers that they did not have before: 6.' in out
+    assert 'Nothing says' not in out and f'Next: birdclf verify --data {data}\n' in out
+    assert {(row.creator, row.license, row.license_version, row.observer_id) for row in rows_of(data)} == {('Ida', 'by', '4.0', 'Ida')} and len(rows_of(data, decision='keep')) == 1
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert 'papers' not in out and '6 were there already' in out
+    assert '6 photographs' in birdclf('export', tmp_path/'out', '--data', data)[1]
+
+
+def test_a_second_import_follows_what_has_moved(tmp_path):
+    "Within the folder, with the folder, to another bird, and past each other; people's decisions go along"
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=3, size=(80, 64))
+    assert birdclf('import', mine, '--data', data)[0] == 0
+    with Manifest(data, write=True) as manifest:
+        first = next(manifest.rows(path=str(mine/'Amsel'/'0.jpg')))
+        manifest.decide(first.id, 'keep', 'Ida')
+    (mine/'Amsel'/'0.jpg').rename(mine/'Amsel'/'x.jpg'), (mine/'Amsel'/'1.jpg').rename(mine/'Amsel'/'0.jpg'), (mine/'Amsel'/'x.jpg').rename(mine/'Amsel'/'1.jpg')
+    (mine/'Amsel'/'2.jpg').rename(mine/'Pirol'/'was-amsel.jpg'), (mine/'Pirol').rename(mine/'Oriolus oriolus')
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert (status, err) == (0, '') and out.startswith('0 photographs are in the manifest now; 6 were there already')
+    assert 'Moved: 6;' in out and 'In the folder of another bird, and counted as that one: 1.' in out and 'Gone' not in out
+    rows = {row.id: row for row in rows_of(data)}
+    assert len(rows) == 6 and all(Path(row.path).is_file() and sha256(Path(row.path).read_bytes()).hexdigest() == row.sha256 for row in rows.values())
+    assert rows[first.id].path == str(mine/'Amsel'/'1.jpg') and rows[first.id].decision == 'keep' and Counter(row.species for row in rows.values()) == {'Turdus merula': 2, 'Oriolus oriolus': 4}
+    mine.rename(tmp_path/'elsewhere')
+    assert 'Moved: 6;' in birdclf('import', tmp_path/'elsewhere', '--data', data)[1] and len(rows_of(data)) == 6
+    assert {Path(row.path).parents[1].name for row in rows_of(data)} == {'elsewhere'}
+
+
+def test_a_second_import_knows_what_is_gone_and_what_is_back(tmp_path):
+    "A photograph of the same name is another photograph, and a second folder says nothing about the first"
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel'], n=3, size=(80, 64))
+    paint_folder(tmp_path/'other', ['Pirol'], n=2, size=(80, 64))
+    assert birdclf('import', mine, '--data', data)[0] == 0
+    (mine/'Amsel'/'0.jpg').rename(tmp_path/'aside.jpg')
+    shutil.copyfile(tmp_path/'other'/'Pirol'/'0.jpg', mine/'Amsel'/'0.jpg')
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert (status, err) == (0, '') and out.startswith('1 photographs are in the manifest now; 2 were there already') and 'put aside until they come back: Amsel/0.jpg.' in out
+    assert Counter((row.status, row.reason) for row in rows_of(data)) == {('downloaded', ''): 3, ('rejected', 'the file is missing'): 1}
+    assert 'Gone' not in birdclf('import', tmp_path/'other', '--data', data)[1]
+    (tmp_path/'aside.jpg').rename(mine/'Amsel'/'back.jpg')
+    out = birdclf('import', mine, '--data', data)[1]
+    assert 'Gone' not in out and Counter(row.status for row in rows_of(data)) == {'downloaded': 5}
+    assert 'Moved: 1;' in out and str(mine/'Amsel'/'back.jpg') in {row.path for row in rows_of(data)}
+
+
+def test_a_second_import_reads_no_file_again(tmp_path, monkeypatch):
+    "If it has not been touched since; one with the same size that was is read"
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel'], n=3, size=(80, 64))
+    assert birdclf('import', mine, '--data', data)[0] == 0
+    with Manifest(data, write=True) as manifest: manifest.update([replace(row, fetched_at='2100-01-01T00:00:00Z') for row in list(manifest.rows())])
+    read = []
+    monkeypatch.setattr(intake, '_read', lambda path: read.append(path.name) or (b'', 'not a photograph: format'))
+    assert '3 were there already' in birdclf('import', mine, '--data', data)[1] and read == []
+    os.utime(mine/'Amsel'/'1.jpg', (5e9, 5e9))
+    assert birdclf('import', mine, '--data', data)[0] == 0 and read == ['1.jpg']
+
+
+@pytest.mark.parametrize('said, code, out_of', [('mine', 'own', 4), ('Mine ', 'own', 4), ('unknown', '', 0), ('CC BY-SA 4.0', 'by-sa', 4), ('cc0', 'cc0', 4), ('All rights reserved', 'arr', 0), ('ask Ida', '', 0), ('CC BY-ND 4.0', 'by-nd', 0)])
+@pytest.mark.parametrize('later', [False, True])
+def test_whose_they_are_is_said_once_for_all(tmp_path, said, code, out_of, later):
+    "At the first import or at a second; what the table says comes before it"
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    if later: assert birdclf('import', mine, '--data', data)[0] == 0
+    status, out, err = birdclf('import', mine, '--license', said, '--data', data)
+    assert (status, err) == (0, '') and {row.license for row in rows_of(data)} == {code} and ('Nothing says that 4' in out) == (not out_of)
+    assert ('no licence that we know' in out) == (said == 'ask Ida')
+    assert birdclf('import', mine, '--data', data)[0] == 0 and {row.license for row in rows_of(data)} == {code}
+    assert birdclf('export', tmp_path/'out', '--data', data)[1].startswith(f'{out_of} photographs')
+    lines_of(mine, 'license', license='CC BY 4.0')
+    assert birdclf('import', mine, '--licence', said, '--data', data)[0] == 0 and {(row.license, row.license_version) for row in rows_of(data)} == {('by', '4.0')}
+
+
+def test_what_is_mine_is_not_the_next_ones(tmp_path):
+    "A folder that was exported carries the owner's word as it is: all rights reserved, until whoever has it says that it is theirs"
+    paint_folder(tmp_path/'mine', ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    assert birdclf('import', tmp_path/'mine', '--license', 'mine', '--data', tmp_path/'a')[0] == 0
+    assert birdclf('export', tmp_path/'out', '--data', tmp_path/'a')[1].startswith('4 photographs')
+    credits = (tmp_path/'out'/'ATTRIBUTION.md').read_text(encoding='utf-8')
+    assert credits.count("by whoever made this folder, the photographer's own\n") == 4
+    status, out, err = birdclf('import', tmp_path/'out', '--data', tmp_path/'b')
+    assert (status, err) == (0, '') and 'Nothing says that 4 of them may be passed on' in out and {row.license for row in rows_of(tmp_path/'b')} == {'arr'}
+    assert birdclf('import', tmp_path/'out', '--license', 'mine', '--data', tmp_path/'b')[0] == 0 and {row.license for row in rows_of(tmp_path/'b')} == {'own'}
+
+
+def test_all_names_that_nobody_knows_are_told_at_once(tmp_path):
+    "With what is near; and nothing is written"
+    mine = tmp_path/'mine'
+    paint_folder(mine, ['Amsel', 'Blaumeise', 'Pirol', 'Flamingo'], n=1, size=(80, 64))
+    for name, slip in (('Amsel', 'Amesl'), ('Blaumeise', 'Blaumeize')): (mine/name).rename(mine/slip)
+    for command in (['import', mine, '--data', tmp_path/'data'], ['evaluate', mine, '--report', tmp_path/'report.html']):
+        status, out, err = birdclf(*command)
+        assert (status, out) == (2, '') and err.count('\n') == 1 and 'Traceback' not in err and not (tmp_path/'data').exists()
+        assert all(words in err for words in ("'Amesl'", "'Blaumeize'", "'Flamingo'", 'Eurasian Blackbird (Amsel', 'Eurasian Blue Tit (Blaumeise', 'other_birds'))
+
+
+@pytest.mark.parametrize('name', ['New folder', 'Neuer Ordner', '__MACOSX', '@eaDir', '#recycle', '$RECYCLE.BIN', '.Trashes', 'System Volume Information', '@SynoResource', '__pycache__', 'lost+found', 'Flamingo'])
+@pytest.mark.parametrize('inside', [(), ('Thumbs.db', '.DS_Store', 'deeper/desktop.ini')])
+def test_empty_folders_and_those_of_systems_are_passed_over(tmp_path, name, inside):
+    mine = tmp_path/'mine'
+    paint_folder(mine, ['Amsel'], n=2, size=(80, 64))
+    (mine/name).mkdir()
+    for file in inside: (mine/name/file).parent.mkdir(exist_ok=True), (mine/name/file).write_bytes(b'x')
+    status, out, err = birdclf('import', mine, '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and out.startswith('2 photographs are') and len(rows_of(tmp_path/'data')) == 2 == len(read_folder(mine, load_species()))
+    assert ('nothing in them: '+name in out) == (name in ('New folder', 'Neuer Ordner', 'Flamingo'))
+
+
+def test_what_is_not_taken_up_is_told(tmp_path):
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    paint_folder(mine/'other_birds', ['Flamingo'], n=1, size=(80, 64))
+    shutil.copyfile(mine/'Amsel'/'0.jpg', mine/'Pirol'/'9.jpg'), shutil.copyfile(mine/'Amsel'/'0.jpg', mine/'loose.jpg')
+    (mine/'Amsel'/'notes.txt').write_text('a blackbird')
+    (mine/'metadata.csv').write_text('path;source\nC:\\Photos\\Amsel\\0.jpg;Ida\nAmsel\\1.jpg;Ida\n')
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert (status, err) == (0, '') and out.startswith('4 photographs are in the manifest now')
+    for words in ('These are no photographs: Amsel/notes.txt.', 'byte for byte, and counted once: Pirol/9.jpg.', 'Amsel/0.jpg and Pirol/9.jpg are the same photograph under two birds', 'passed over: loose.jpg.',
+                  'Not taken up: other_birds.', '1 of the 2 lines of metadata.csv are about no file here: C:/Photos/Amsel/0.jpg.'): assert words in out, words
+    assert Counter(row.observer_id for row in rows_of(data, status='downloaded')) == {'': 3, 'Ida': 1}
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='names of files are text here')
+def test_a_folder_whose_name_is_no_text_is_known_and_its_photographs_are_told(tmp_path):
+    "As a disk from the last century has it"
+    mine = tmp_path/'mine'
+    paint_folder(mine, ['Amsel'], n=2, size=(80, 64))
+    odd = os.fsencode(mine)+b'/Gr\xfcnfink'
+    os.mkdir(odd), os.rename(mine/'Amsel'/'0.jpg', odd+b'/0.jpg'), os.rename(mine/'Amsel'/'1.jpg', os.fsencode(mine)+b'/Amsel/\xe9.jpg')
+    paint_folder(mine, ['Amsel'], n=1, seed=3, size=(80, 64))
+    status, out, err = birdclf('import', mine, '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and out.startswith('1 photographs are') and 'not in UTF-8: Amsel/\\udce9.jpg, Gr\\udcfcnfink/0.jpg.' in out and 'Rename them' in out
+    assert Counter(record.species for record in read_folder(mine, load_species())) == {'Amsel': 2, 'Grünfink': 1}
+    os.rename(odd, mine/'Grünfink')
+    assert birdclf('import', mine, '--data', tmp_path/'data')[1].startswith('1 photographs are')
+
+
+@pytest.mark.parametrize('text', ['sep=;\npath;creator;license\n{};Ida;CC BY 4.0\n', 'sep=\t\r\npath\tcreator\tlicense\r\n{}\tIda\tCC BY 4.0\r\n', '"path";"creator";"license";"seen, or heard"\n"{}";"Ida";"CC BY 4.0";"a, b, c"\n',
+                                  'path,creator,license\r{},Ida,CC BY 4.0\r', 'path;creator;license;;;\n{};Ida;CC BY 4.0;;;\n', '\ufeffpath ; Creator;LICENCE\n{};Ida;CC BY 4.0\n'],
+                         ids=['Excel says what', 'and with tabs', 'a comma in a name', 'an old Mac', 'empty columns', 'blanks and capitals'])
+def test_more_that_spreadsheets_write(tmp_path, text):
+    paint_folder(tmp_path/'painted', ['Amsel'], n=1, size=(80, 64))
+    (tmp_path/'painted'/'metadata.csv').write_bytes(text.format('Amsel\\0.jpg').encode())
+    status, out, err = birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')
+    assert (status, err) == (0, ''), err
+    assert [(row.creator, row.license, row.license_version) for row in rows_of(tmp_path/'data')] == [('Ida', 'by', '4.0')]
 
 
 def test_an_export_does_not_write_among_other_things(tmp_path):
