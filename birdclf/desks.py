@@ -137,7 +137,7 @@ def observation(shelf:Shelf, photos:list[Invented])->dict:
     return dict(id=key, uuid=f'{key:08x}-0000-4000-8000-{key:012x}', quality_grade=grade, captive=captive,
                 license_code=(None, 'cc-by', 'cc-by-nc', 'cc0')[int(dice('rights', key)*4)],
                 observed_on=f'20{10+key%15}-{1+key%12:02}-{1+key%28:02}', uri=f'{shelf.base}/page/inat/{first.number}',
-                place_ids=[1, 8057] if dice('place', key) < .5 else [1],
+                place_ids=[97391, 8057] if dice('place', key) < .5 else [97391],
                 user=dict(id=first.observer, login=f'observer{first.observer}', name=first.creator or None),
                 taxon=inat_taxon(first), photos=[inat_photo(shelf, r) for r in photos])
 
@@ -185,6 +185,29 @@ def inat_observations(shelf:Shelf, ask:Ask)->Reply:
     found = [o for o, ids, names in all_observations(shelf) if inat_wanted(ask, o, ids, names)]
     if ask.get('order', 'desc')=='desc': found.reverse()
     return as_json(dict(total_results=len(found), page=page, per_page=size, results=found[(page-1)*size:page*size]))
+
+# %% ../nbs/95_desks.ipynb #2eea63c1
+PLACES = [ # Number, name, kind, level, and what it lies in
+    (97391, 'Europe', 29, -10, []), (8057, 'Austria', 12, 0, [97391]), (7020, 'Finland', 12, 0, [97391]),
+    (97394, 'North America', 29, -10, []), (1, 'United States', 12, 0, [97394]), (900001, 'Georgia', 12, 0, [97395]),
+    (900002, 'Georgia', 8, 10, [97394, 1]), (900003, 'Finland', 7, None, [97394, 1]),
+    (900004, 'Springfield', 7, 30, [97394, 1]), (900005, 'Springfield', 9, 30, [97394, 1]),
+    (900006, 'Lake Neusiedl', 100, None, [97391, 8057])]
+
+def inat_place(number:int, name:str, kind:int, level:int|None, above:list[int])->dict:
+    "A place, as iNaturalist tells of it"
+    codes = {8057: 'AT', 1: 'US'}
+    shown = ', '.join([name, *(codes[one] for one in above if one in codes)])
+    return dict(id=number, name=name, display_name=shown, place_type=kind, admin_level=level,
+                ancestor_place_ids=[*above, number], slug=name.lower().replace(' ', '-'))
+
+def inat_places(shelf:Shelf, ask:Ask)->Reply:
+    "GET /inat/v1/places/autocomplete, and /inat/v1/places/NUMBER,NUMBER"
+    last, wanted = ask.path.rstrip('/').rpartition('/')[2], ask.get('q').casefold()
+    if last=='autocomplete': found = [one for one in PLACES if one[1].casefold().startswith(wanted)]
+    else: found = [one for one in PLACES if str(one[0]) in last.split(',')]
+    found = [inat_place(*one) for one in found][:10]
+    return as_json(dict(total_results=len(found), page=1, per_page=len(found), results=found))
 
 # %% ../nbs/95_desks.ipynb #00000037
 INAT_DATASET = '50c9509d-22c7-4a22-a47d-8c48425ef4a7'
@@ -576,7 +599,8 @@ def brave_images(shelf:Shelf, ask:Ask)->Reply:
                    **{'X-RateLimit-Limit': '1, 2000', 'X-RateLimit-Remaining': '1, 1999'})
 
 # %% ../nbs/95_desks.ipynb #00000051
-APIS = {'/inat/v1/observations': inat_observations, '/gbif/v1/species/match': gbif_match,
+APIS = {'/inat/v1/observations': inat_observations, '/inat/v1/places': inat_places,
+        '/gbif/v1/species/match': gbif_match,
         '/gbif/v1/occurrence/search': gbif_search, '/commons/w/api.php': commons_query,
         '/openverse/v1/images': openverse_images, '/bing/v7.0/images/search': bing_images,
         '/flickr/services/rest': flickr_search, '/brave/res/v1/images/search': brave_images}

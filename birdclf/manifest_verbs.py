@@ -6,7 +6,9 @@
 __all__ = []
 
 # %% ../nbs/64_manifest_verbs.ipynb #631f74e3
-import os,re,sys
+import json,os,re,sys
+from argparse import SUPPRESS
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from time import localtime,strftime
@@ -37,6 +39,10 @@ CONTACT = argument('--contact', metavar='MAIL',
 def _contact(args)->str:
     "In whose name we ask; '' if nobody said"
     return os.environ.get('BIRDCLF_CONTACT', '') if args.contact is None else args.contact
+
+def _contact_words(args)->list[str]:
+    "How that is said again"
+    return [] if args.contact is None else ['--contact', quote(args.contact)]
 
 # %% ../nbs/64_manifest_verbs.ipynb #68ab5b30
 def _web_options()->dict:
@@ -69,11 +75,9 @@ REGION = (
     argument('--allow-nc', action='store_true', help='also photographs whose licence forbids making money with them'),
     argument('--allow-unknown-licence', action='store_true',
              help='also photographs without a known licence; they are never passed on'),
-    argument('--country', default='AT', metavar='CODE', help='photographed there, if possible, at GBIF (default: AT)'),
-    argument('--continent', metavar='NAME',
-             help='or at least there, as GBIF writes it (default: EUROPE, if the country is there)'),
-    argument('--inat-place', metavar='N', help='the same for iNaturalist, which has its own numbers '
-                                               '(default: 8057 for AT, the whole world for other countries)'))
+    argument('--place', metavar='NAME', help='photographed there, if possible: a country, a continent, or a place that '
+                                             'iNaturalist knows, by name or number (default: the whole world)'),
+    *(argument(option, help=SUPPRESS) for option in ('--country', '--continent', '--inat-place')))
 
 def _source_names(args)->list[str]:
     "The sources that were asked for, each once, in that order"
@@ -83,17 +87,44 @@ def _source_names(args)->list[str]:
         if name not in SOURCES: raise Refusal(f"{name!r} is not a source. There are {', '.join(SOURCES)}.")
     return list(dict.fromkeys(names))
 
+# %% ../nbs/64_manifest_verbs.ipynb #66d9330b
+def _region(args):
+    "Where the birds should have been photographed, as far as that can be known without asking"
+    from birdclf.region import find_country,region_of
+    for old in ('country', 'continent', 'inat_place'):
+        if (said := getattr(args, old)) is None: continue
+        country = find_country(said) if old=='country' else None
+        now = country.names[0] if country else said.replace('_', ' ').title() or 'world'
+        raise Refusal(f"--{old.replace('_', '-')} is --place now, which takes the name of a country or continent, or "
+                      f'the number of a place at iNaturalist, and tells all sources: --place {quote(now)}')
+    return region_of(args.place or '')
+
+def _remembered(manifest, region):
+    "`region`, with what iNaturalist said of it before"
+    from birdclf.region import Region
+    said = manifest.note(f'place {region.asked.casefold()}') if manifest and region else ''
+    if not said: return region
+    found = json.loads(said)
+    return Region(**found|dict(inat=tuple(found['inat'])))
+
+# %% ../nbs/64_manifest_verbs.ipynb #ae27a739
+def _looked_up(args, manifest, ask):
+    "Where the birds should have been photographed, in iNaturalist's numbers too"
+    from birdclf.sources import look_up
+    region = _remembered(manifest, _region(args))
+    if not region or (region.inat and region.name): return region
+    if region.known and 'inat' not in _source_names(args): return region
+    found = look_up(ask, region)
+    manifest.note(f'place {region.asked.casefold()}', json.dumps(asdict(found)))
+    return found
+
 # %% ../nbs/64_manifest_verbs.ipynb #00000023
-def _sources(args, ask=None)->list:
+def _sources(args, region, ask=None)->list:
     "The sources that were asked for; they ask through `ask`"
     from birdclf.license import Policy
-    from birdclf.search import Region
     from birdclf.sources import SOURCES
-    names = _source_names(args)
-    try: region = Region(args.country, args.continent, args.inat_place)
-    except ValueError as e: raise Refusal(str(e)) from e
     policy = Policy(args.allow_nc, args.allow_unknown_licence)
-    return [SOURCES[name](ask, policy=policy, region=region) for name in names]
+    return [SOURCES[name](ask, policy=policy, region=region) for name in _source_names(args)]
 
 def _check_keys(sources):
     "Nothing, if each of `sources` has the key that it needs; otherwise a refusal"
@@ -102,17 +133,21 @@ def _check_keys(sources):
             f'{source.title} needs a key, a word without spaces: put yours into the environment variable {source.key}.')
 
 # %% ../nbs/64_manifest_verbs.ipynb #cb3249ee
-def _say_place(sources):
-    "Print that iNaturalist is asked about the whole world, if it is"
-    for source in sources:
-        if source.name=='inat' and source.region.country and not source.region.inat_place: put(
-            f'{source.title} is asked about the whole world, because it has its own numbers for countries: '
-            f'give the one for {source.region.country} with --inat-place.')
+def _say_place(sources, birds):
+    "Print where `sources` look for the birds, in words"
+    region = sources[0].region
+    put(visible(f'Birds are looked for {region}.'))
+    home = [bird.german for bird in birds if 'near_home' in bird.search_rules]
+    if home and not region: put(f"Better with --place, since elsewhere they look different: {', '.join(home)}.")
+    if region.inat and region.name: put(visible(f'To iNaturalist, {region.name} is place {region.inat[0]}.'))
+    elif region and (not region.known or any(source.name=='inat' for source in sources)):
+        put(visible(f'iNaturalist is asked for {region.name or region.asked} when the search begins.'))
+    blind = [source.title for source in sources if not source.places]
+    if blind and region: put(f"No places are known to {' and '.join(blind)}: asked about the whole world.")
 
 def _say_terms(sources):
     "Print what each of `sources` thinks of machine learning"
     for source in sources: put(f'{source.title} on machine learning: {source.terms}.')
-    _say_place(sources)
 
 def _say_pitfalls(sources, birds):
     "Print what one should know before asking with words alone"
@@ -126,40 +161,43 @@ def _say_plan(args, birds):
     "Print what a search would cost"
     from birdclf.manifest import Manifest
     from birdclf.search import plan,plan_table
-    sources = _sources(args)
     known = (Path(args.data)/'manifest.sqlite').is_file()
-    less = ', less what is there already:' if known else ':'
     manifest = Manifest(args.data) if known else None
+    sources = _sources(args, _remembered(manifest, _region(args)))
+    less = ', less what is there already:' if known else ':'
     put(f'If one source alone had to bring {args.want} photographs of each of {len(birds)} birds{less}\n')
     put(plan_table(plan(manifest, birds, sources, args.want)))
     put('\nThey are asked in this order, each for what is still missing. Nothing has been sent.')
+    _say_place(sources, birds)
     _say_terms(sources)
     _say_pitfalls(sources, birds)
 
 # %% ../nbs/64_manifest_verbs.ipynb #25eab725
-def _say_found(report):
+def _say_found(args, report):
     "Print what a search found, and why it ended where it did"
     put(f'{report.new:,} photographs nobody had seen, on {report.pages:,} pages; '
         f'{report.refused:,} refused, {report.known:,} known already.')
     for name,(why,until) in report.stopped.items(): put(f'{name} stopped: {why}.{_again_at(until)}')
     for name,bird,why in report.puzzles: put(f'{name} on {visible(bird)}: {visible(why)}.')
-    put('The same command goes on from here.' if report.stopped else 'Next: birdclf download')
+    put('The same command goes on from here.' if report.stopped else _next(args, 'download', *_contact_words(args)))
 
 def _search(args, birds):
     "Ask the sources, and give the report"
     from birdclf.search import Asker,gather
     from birdclf.web import Web
     web = Web(_contact(args), connections=lambda host: 1, **_web_options())
-    _check_keys(_sources(args))
+    _check_keys(_sources(args, _region(args)))
     with _gathering(args, write=True)[0] as manifest:
-        sources = _sources(args, Asker(manifest, web, tell=_tell))
+        ask = Asker(manifest, web, tell=_tell)
+        sources = _sources(args, _looked_up(args, manifest, ask), ask)
+        _say_place(sources, birds)
         _say_terms(sources)
         return gather(manifest, birds, sources, args.want, bar=progress)
 
 # %% ../nbs/64_manifest_verbs.ipynb #00000024
 @verb('search', 'find freely licensed photographs, and say what it will cost', '''
         birdclf search --plan
-        birdclf search --contact me@example.org
+        birdclf search --contact me@example.org --place Finland
         birdclf search --bird Amsel --bird "Great Tit" --want 50 --source commons,inat''',
     argument('--want', type=positive, default=200, metavar='N',
              help='photographs of each bird, all sources together (default: 200)'),
@@ -178,7 +216,7 @@ def search(args)->int:
         _say_plan(args, birds)
         return 0
     report = _search(args, birds)
-    _say_found(report)
+    _say_found(args, report)
     return 1 if report.stopped or report.puzzles else 0
 
 # %% ../nbs/64_manifest_verbs.ipynb #00000026

@@ -1504,15 +1504,79 @@ def test_a_plan_sends_nothing(tmp_path):
         assert world.log == [] and not (tmp_path/'data').exists()
 
 
-@pytest.mark.parametrize('arguments, places', [([], {'8057'}), (['--country', 'FI'], {None}), (['--country', 'us'], {None}), (['--country', 'FI', '--inat-place', '7020'], {'7020'})])
-def test_nobody_is_asked_about_austria_who_is_not_asked_to(tmp_path, arguments, places):
-    "The plan says so too, and only Europe's countries are looked for in Europe"
+def asked_of(world, path): return [parse_qs(urlsplit(visit.path).query) for visit in world.log if urlsplit(visit.path).path == path]
+
+
+@pytest.mark.parametrize('arguments, words, inat, gbif', [
+    ([], 'in the whole world', [None], [{}]),
+    (['--place', 'Finland'], 'in Finland, then in Europe, then in the whole world', ['7020', '97391', None], [dict(country='FI'), dict(continent='EUROPE'), {}]),
+    (['--place', 'suomi'], 'in Finland, then in Europe', ['7020', '97391', None], [dict(country='FI'), dict(continent='EUROPE'), {}]),
+    (['--place', 'AT'], 'in Austria, then in Europe', ['8057', '97391', None], [dict(country='AT'), dict(continent='EUROPE'), {}]),
+    (['--place', 'USA'], 'in United States, then in North America', ['1', '97394', None], [dict(country='US'), dict(continent='NORTH_AMERICA'), {}]),
+    (['--place', 'europa'], 'in Europe, then in the whole world', ['97391', None], [dict(continent='EUROPE'), {}]),
+    (['--place', 'Georgia'], 'in Georgia, then in Asia', ['900001', '97395', None], [dict(country='GE'), dict(continent='ASIA'), {}]),
+    (['--place', 'Lake Neusiedl'], 'in Lake Neusiedl, AT, then in Austria, then in Europe', ['900006', '8057', '97391', None], [dict(country='AT'), dict(continent='EUROPE'), {}]),
+    (['--place', '8057'], 'in Austria, then in Europe', ['8057', '97391', None], [dict(country='AT'), dict(continent='EUROPE'), {}]),
+    (['--place', 'world'], 'in the whole world', [None], [{}])])
+def test_a_place_reaches_every_source_and_is_told_in_words(tmp_path, arguments, words, inat, gbif):
+    "Nobody's home is guessed; the number is looked up once, and the second search sends nothing"
     with Replay(catalogue(SpeciesList(BIRDS[:1]), 6)) as world:
-        search = 'search', '--bird', BIRDS[0].german, '--source', 'inat,gbif', '--want', '3', '--data', tmp_path/'data', *arguments
-        plan, asked = birdclf(*search, '--plan', world=world), birdclf(*search, '--contact', 'me@example.org', world=world)
-        first = [parse_qs(urlsplit(request.path).query) for request in world.log if request.path.startswith('/inat')][0]
-    assert plan[0] == 0 and asked[0] == 0 and {first.get('place_id', [None])[0]} == places
-    assert ('about the whole world' in plan[1], 'about the whole world' in asked[1]) == (places == {None},)*2
+        search = 'search', '--bird', BIRDS[0].german, '--source', 'inat,gbif,commons,brave', '--want', '500', '--data', tmp_path/'data', '--allow-unknown-licence', *arguments
+        status, out, err = birdclf(*search, '--plan', world=world)
+        assert (status, err, world.log) == (0, '', []) and f'Birds are looked for {words if arguments[1:] != ["Lake Neusiedl"] and arguments[1:] != ["8057"] else "in"}' in out
+        assert ('iNaturalist is asked for' in out) == (len(inat) > 1)
+        status, out, err = birdclf(*search, world=world, command=IMPATIENT)
+        assert (status, err) == (0, '') and f'Birds are looked for {words}' in out
+        assert list(dict.fromkeys(question.get('place_id', [None])[0] for question in asked_of(world, '/inat/v1/observations'))) == inat
+        places = [{key: question[key][0] for key in ('country', 'continent') if key in question} for question in asked_of(world, '/gbif/v1/occurrence/search')]
+        assert [place for n, place in enumerate(places) if place not in places[:n]] == gbif
+        assert {question['country'][0] for question in asked_of(world, '/brave/res/v1/images/search')} == {gbif[0].get('country', 'ALL')}
+        at_home = [question['gcmtitle'][0] for question in asked_of(world, '/commons/w/api.php') if ' in ' in question.get('gcmtitle', [''])[0]]
+        assert bool(at_home) == ('country' in gbif[0]) or 'in Austria' in at_home[0]
+        sent = len(world.log)
+        assert birdclf(*search, world=world, command=IMPATIENT)[0] == 0 and len(world.log) == sent
+        out = birdclf(*search, '--plan', world=world)[1]
+        assert f'Birds are looked for {words}' in out and ('To iNaturalist, ' in out) == (len(inat) > 1) and 'is asked for' not in out
+
+
+@pytest.mark.parametrize('place, words', [('Springfield', "is several places to iNaturalist: Springfield, US (900004), Springfield, US (900005)"), ('Middle-earth', 'knows no place called'), ('900099', 'knows no place called'),
+                                          ('Iceland', 'knows no place called'), ('Finlnd', 'Did you mean Finland?'), ('Norht America', 'Did you mean North America?'), ('!!', 'no country')])
+def test_a_place_that_is_not_known_is_one_sentence(tmp_path, place, words):
+    "And no bird is asked for"
+    with Replay(catalogue(SpeciesList(BIRDS[:1]), 6)) as world:
+        status, out, err = birdclf('search', '--bird', BIRDS[0].german, '--place', place, '--data', tmp_path/'data', world=world, command=IMPATIENT)
+        assert (status, out) == (2, '') and words in one_sentence(err) and ('--place' in err) and not asked_of(world, '/inat/v1/observations')
+
+
+def test_a_place_when_inaturalist_does_not_answer(tmp_path):
+    "One sentence that says what can be done; a country needs it for iNaturalist alone"
+    with Replay(catalogue(SpeciesList(BIRDS[:1]), 6)) as world:
+        search = 'search', '--bird', BIRDS[0].german, '--want', '3', '--data', tmp_path/'data', '--place', 'Finland'
+        world.fail_next('inat', 404)
+        status, out, err = birdclf(*search, world=world, command=IMPATIENT)
+        assert (status, out) == (2, '') and "iNaturalist could not be asked where 'Finland' is (there is nothing at" in one_sentence(err) and 'https://www.inaturalist.org/places' in err
+        world.fail_next('inat', 200, body=b'{"results": [{"id": null}, 7, {"name": {}}]}')
+        assert 'knows no place' in birdclf(*search, world=world, command=IMPATIENT)[2]
+        before = len(world.log)
+        assert birdclf(*search, '--source', 'gbif', world=world, command=IMPATIENT)[0] == 0 and not any('/inat/' in visit.path for visit in world.log[before:])
+        world.fail_next('inat', 200, body=b'{"results": [{"id": 123, "name": "Finland", "display_name": "Finland", "admin_level": 0}]}')
+        status, out, err = birdclf(*search, '--want', '500', world=world, command=IMPATIENT)
+        assert (status, err) == (0, '') and asked_of(world, '/inat/v1/observations')[0]['place_id'] == ['123']
+
+
+@pytest.mark.parametrize('option, value, now', [('--country', 'FI', 'Finland'), ('--country', '', 'world'), ('--continent', 'north_america', "'North America'"), ('--inat-place', '7020', '7020'), ('--inat-place', 'Finland', 'Finland')])
+@pytest.mark.parametrize('plan', [[], ['--plan']])
+def test_who_still_types_the_old_options_is_told_the_new_one(tmp_path, plain_world, option, value, now, plan):
+    status, out, err = birdclf('search', *plan, option, value, '--data', 'data', world=plain_world, cwd=tmp_path)
+    assert (status, out) == (2, '') and err.endswith(f'--place {now}\n') and err.startswith(f'birdclf: {option} is --place now') and err.count('\n') == 1
+    assert not plain_world.log and not list(tmp_path.iterdir()) and option not in birdclf('search', '--help')[1]
+
+
+def test_birds_that_look_different_elsewhere_are_told(tmp_path, plain_world):
+    out = birdclf('search', '--plan', '--data', 'data', world=plain_world, cwd=tmp_path)[1]
+    assert 'Better with --place, since elsewhere they look different: Bachstelze, Rauchschwalbe.' in out
+    out = birdclf('search', '--plan', '--place', 'Austria', '--source', 'inat,flickr,openverse', '--data', 'data', world=plain_world, cwd=tmp_path)[1]
+    assert 'Better with' not in out and 'No places are known to Flickr and Openverse' in out
 
 
 def test_a_plan_counts_what_is_there(gathered, world):
@@ -1526,8 +1590,7 @@ def test_a_plan_counts_what_is_there(gathered, world):
     (['search', '--contact', 'nobody'], {}, 'nobody'), (['search', '--contact', 'a@b\r\nCookie: c'], {}, '--contact'),
     (['search', '--source', 'google'], {}, 'google'), (['search', '--plan', '--source', 'inat,google'], {}, 'google'),
     (['search', '--source', 'flickr'], dict(BIRDCLF_FLICKR_KEY=''), 'BIRDCLF_FLICKR_KEY'), (['search', '--bird', 'Dodo'], {}, 'Dodo'), (['search', '--species', 'nowhere.csv'], {}, 'nowhere.csv'),
-    (['search', '--inat-place', 'Finland'], {}, 'is not a number'), (['search', '--plan', '--inat-place', 'Finland'], {}, 'is not a number'), (['search', '--plan', '--country', 'Finland'], {}, 'two letters'),
-    (['search', '--plan', '--continent', 'Atlantis'], {}, 'not a continent'),
+    (['search', '--place', 'Finlnd'], {}, 'Did you mean Finland?'), (['search', '--plan', '--place', 'Finlnd'], {}, 'Did you mean Finland?'),
     (['status'], {}, 'There is no manifest'), (['export', 'out'], {}, 'There is no manifest'), (['import', 'nowhere'], {}, 'nowhere')])
 def test_wrong_use_in_one_sentence(tmp_path, plain_world, arguments, env, words):
     "and without a trace: no request, no folder"
