@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from time import localtime,strftime
+from urllib.parse import urlsplit
 
 from .command import argument,bar,need,positive,progress,put,verb,visible
 from .errors import Refusal
@@ -64,11 +65,13 @@ def _again_at(until:float|None)->str:
     return '' if until is None else strftime(' Again after %A, %d %B, %H:%M.', localtime(until+59))
 
 # %% ../nbs/64_manifest_verbs.ipynb #360402d6
-def _next(args, verb:str, *words)->str:
-    "What to type next, with what was said about the folder and the list of birds"
+def _typed(args, verb:str, *words)->str:
+    "What to type for another verb, with what was said about the folder and the list of birds"
     told = [f'{option} {quote(value)}' for option,value in (('--data', args.data), ('--species', args.species))
             if value and value!='data']
-    return visible(' '.join(['Next: birdclf', verb, *words, *told]))
+    return visible(' '.join(['birdclf', verb, *words, *told]))
+
+def _next(args, verb:str, *words)->str: return f'Next: {_typed(args, verb, *words)}'
 
 # %% ../nbs/64_manifest_verbs.ipynb #b9f020cd
 REGION = (
@@ -184,9 +187,11 @@ def _say_found(args, report):
 def _search(args, birds):
     "Ask the sources, and give the report"
     from birdclf.search import Asker,gather
-    from birdclf.web import Web
+    from birdclf.web import Web,check_online
     web = Web(_contact(args), connections=lambda host: 1, **_web_options())
-    _check_keys(_sources(args, _region(args)))
+    sources = _sources(args, _region(args))
+    _check_keys(sources)
+    check_online(urlsplit(source.base).hostname for source in sources)
     with _gathering(args, write=True)[0] as manifest:
         ask = Asker(manifest, web, tell=_tell)
         sources = _sources(args, _looked_up(args, manifest, ask), ask)
@@ -229,13 +234,16 @@ def download(args)->int:
     "Fetch what was found"
     _need_libraries()
     from birdclf.download import careful_web,download
+    from birdclf.web import check_online
     web = careful_web(_contact(args), **_web_options())
     with _gathering(args, write=True)[0] as manifest:
         if args.retry: put(f'{manifest.reopen("failed"):,} photographs are tried again.')
+        check_online(sorted(manifest.count('host', status='found'))[:5])
         report = download(manifest, web, bar=progress)
     put(f'{report}.')
     for name,(why,until) in report.parked.items(): put(f'{name} is left alone for now ({why}).{_again_at(until)}')
     if report.stopped: raise KeyboardInterrupt
+    put('The same command goes on from here.' if report.left else _next(args, 'verify'))
     return 1 if report.left else 0
 
 # %% ../nbs/64_manifest_verbs.ipynb #38ff56b8
@@ -246,6 +254,10 @@ def _cleaning(args):
     from birdclf.classify import Classifier
     classifier = Classifier.load(args.bundle)
     return _gathering(args, write=True)[0], classifier
+
+def _bundle_words(args)->list[str]:
+    "How the bundle that was chosen is chosen again"
+    return ['--bundle', quote(str(args.bundle))] if args.bundle else []
 
 def _examples(name:str)->str: return f'birdclf {name}\nbirdclf {name} --data elsewhere'
 
@@ -263,7 +275,7 @@ def verify(args)->int:
         report = verify(manifest, classifier, bar=progress)
     put(f'{report}.')
     if report.stopped: raise KeyboardInterrupt
-    put('Next: birdclf suspect')
+    put(_next(args, 'suspect', *_bundle_words(args)))
     return 0
 
 # %% ../nbs/64_manifest_verbs.ipynb #cc37c101
@@ -275,7 +287,7 @@ def suspect(args)->int:
     from birdclf.suspect import suspect
     with manifest: report = suspect(manifest, classifier)
     put(f'{report}.')
-    if not report.unseen: put('Next: birdclf clean')
+    if not report.unseen: put(_next(args, 'clean'))
     return 1 if report.unseen else 0
 
 # %% ../nbs/64_manifest_verbs.ipynb #8dc7b717
@@ -289,7 +301,7 @@ def _to_clean(args)->int:
     "How many photographs there are to decide on; a refusal if none"
     with _gathering(args, write=False)[0] as manifest: there = sum(manifest.count(status='verified').values())
     if there: return there
-    raise Refusal(f'No photograph in {args.data} has been checked yet. Next: birdclf verify')
+    raise Refusal(f'No photograph in {args.data} has been checked yet. {_next(args, "verify")}')
 
 # %% ../nbs/64_manifest_verbs.ipynb #c1ea0005
 @verb('clean', 'look at the photographs, and keep, drop or relabel them', '''
@@ -306,7 +318,7 @@ def clean(args)->int:
     check_port(place, 'clean')
     os.environ |= dict(BIRDCLF_DATA=os.path.abspath(args.data), BIRDCLF_PERSON=by,
                        BIRDCLF_SPECIES=os.path.abspath(args.species) if args.species else '')
-    put(f'{there:,} photographs, and {by} decides.')
+    put(f'{there:,} photographs, and {by} decides. When that is done: {_typed(args, "split")}')
     return serve_page('birdclf.clean', place)
 
 # %% ../nbs/64_manifest_verbs.ipynb #e5a20002
@@ -328,7 +340,7 @@ def split(args)->int:
     put(report)
     if sealed: put(f'{sealed:,} may not be passed on, because they have no licence that lets them out. '
                    'They can be trained on all the same')
-    put(f'Next: birdclf export {"--for-training " if sealed else ""}FOLDER')
+    put(_next(args, 'export', *(['--for-training'] if sealed else []), 'FOLDER'))
     return 0
 
 # %% ../nbs/64_manifest_verbs.ipynb #fcbb6197
@@ -364,7 +376,7 @@ def _common(manifest, status:str)->str:
     if not reasons or not reasons[0][0]: return ''
     return f" ({', '.join(f'{visible(reason)} ×{n:,}' for reason,n in reasons[:3])})"
 
-def _state_lines(manifest):
+def _state_lines(args, manifest):
     "A line for each state, what may be tried again, and what people said"
     from birdclf.manifest import STATUSES,may_be_over
     totals = manifest.count('status')
@@ -374,7 +386,7 @@ def _state_lines(manifest):
     for status,verb in (('failed', 'download'), ('rejected', 'verify')):
         again = sum(n for reason,n in manifest.count('reason', status=status).items() if may_be_over(reason))
         if again: yield (f'{again:,} of those {status} perhaps through no fault of their own: '
-                         f'`birdclf {verb} --retry` tries them again')
+                         f'`{_typed(args, verb, "--retry")}` tries them again')
     said = ', '.join(f'{word} ×{n:,}' for word,n in sorted(manifest.count('decision').items()) if word)
     if said: yield f'people said: {said}'
 
@@ -389,7 +401,7 @@ def status(args)->int:
     with manifest:
         for line in _bird_lines(manifest, birds, args.want or manifest.want()): put(line)
         put()
-        for line in _state_lines(manifest): put(line)
+        for line in _state_lines(args, manifest): put(line)
     return 0
 
 # %% ../nbs/64_manifest_verbs.ipynb #0000002a
@@ -447,7 +459,7 @@ def _say_exported(args, n:int, out:int, sealed:int):
     if args.for_training: put(f'{sealed:,} of them have no licence that lets them out: '
                               'use this folder for training, and do not pass it on.')
     else: put(f'{sealed:,} are left out because of their licence: there is none, or it does not let them out. '
-              'To train on them all the same: birdclf export --for-training FOLDER')
+              f'To train on them all the same: {_typed(args, "export", "--for-training", "FOLDER")}')
 
 # %% ../nbs/64_manifest_verbs.ipynb #e5f421a2
 @verb('export', 'make a folder of the photographs that are kept, with attribution', '''
@@ -467,4 +479,6 @@ def export(args)->int:
         n = export_folder(manifest, args.folder, birds, sealed=args.for_training)
         there, sealed = sum(manifest.count(status=('downloaded', 'verified')).values()), _sealed(manifest)
     _say_exported(args, n, there-n-(0 if args.for_training else sealed), sealed)
+    species = ['--species', quote(args.species)] if args.species else []
+    if n: put(visible(' '.join(['Next: birdclf train --photos', quote(args.folder), *species])))
     return 0

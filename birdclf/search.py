@@ -9,7 +9,7 @@ __all__ = ['NONSENSE', 'USABLE', 'PER_OBSERVATION', 'PER_OBSERVER', 'latin_names
            'seconds_for', 'plan', 'plan_table']
 
 # %% ../nbs/10_search.ipynb #00000002
-import hashlib,json,math,os,re,signal,sys,threading,time
+import hashlib,json,math,os,re,signal,threading,time
 from collections import Counter
 from collections.abc import Callable,Iterable
 from contextlib import contextmanager
@@ -360,30 +360,38 @@ def turn_pages(
         last = page
         check()
 
+# %% ../nbs/10_search.ipynb #012edc68
+def _show(steps, report):
+    "Let a bar say what has been found, if it is time"
+    if not hasattr(steps, 'set_postfix'): return
+    steps.set_postfix(new=report.new, pages=report.pages, refresh=False)
+    steps.update(0)
+
 # %% ../nbs/10_search.ipynb #00000026
 def gather(
     manifest:Manifest,
     birds:Iterable[Species],
     sources:Iterable[Source],      # The best first
-    want:int|None,                 # Photographs of each bird, all sources together; None for all there are
+    want:int,                      # Photographs of each bird, all sources together
     bar:Callable=tqdm,             # Shows how far it is
 )->Gathered:
     "Search for photographs of `birds`; a second call goes on where the first one ended"
     birds, report = list(birds), Gathered()
-    if want is None: want = sys.maxsize
-    else: manifest.note('want', str(want))
+    manifest.note('want', str(want))
     with remember_ctrl_c() as check:
         for source in sources:
             readmit(manifest, source.policy)
             short = [bird for bird in birds if have(manifest, bird)<want]
-            with bar(short, desc=source.title, unit='bird') as steps:
+            with bar(short, desc=source.title, unit='bird', miniters=0) as steps:
+                def turned():
+                    _show(steps, report)
+                    check()
                 for bird in steps:
-                    try: turn_pages(manifest, source, bird=bird, want=want, report=report, check=check)
+                    try: turn_pages(manifest, source, bird=bird, want=want, report=report, check=turned)
                     except Stopped as e:
                         report.stopped[source.name] = str(e), e.until
                         break
                     except Puzzling as e: report.puzzles.append((source.name, bird.german, str(e)))
-                    if hasattr(steps, 'set_postfix'): steps.set_postfix(new=report.new, pages=report.pages)
         check()
     return report
 

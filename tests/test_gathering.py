@@ -2,6 +2,7 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -43,7 +44,7 @@ from birdclf.handover import export_folder
 from birdclf.manifest import COLUMNS, DECISION, INSERT, SCHEMA, STATUSES, Manifest, ManifestError, Row
 from birdclf.photo import PhotoError, open_photo
 from birdclf.replay import MANNERS, Replay
-from birdclf.search import Limits
+from birdclf.search import Asker, Limits, gather
 from birdclf.species import SpeciesList, load_species
 from birdclf.testing import PATIENCE, load, paint_folder
 from birdclf.web import Web, WebError, read
@@ -1577,6 +1578,64 @@ def test_birds_that_look_different_elsewhere_are_told(tmp_path, plain_world):
     assert 'Better with --place, since elsewhere they look different: Bachstelze, Rauchschwalbe.' in out
     out = birdclf('search', '--plan', '--place', 'Austria', '--source', 'inat,flickr,openverse', '--data', 'data', world=plain_world, cwd=tmp_path)[1]
     assert 'Better with' not in out and 'No places are known to Flickr and Openverse' in out
+
+
+def without_internet(patch):
+    "No name is found, as on a train"
+    def nothing(*_, **__): raise socket.gaierror(-2, 'Name or service not known')
+    patch.setattr(socket, 'getaddrinfo', nothing)
+
+
+def test_without_internet_it_is_one_sentence_before_anything_is_done(tmp_path, monkeypatch):
+    "No folder, no row that has failed; and a plan needs none"
+    without_internet(monkeypatch)
+    contact = '--contact', CONTACT, '--data', tmp_path/'data'
+    for more in ([], ['--place', 'Finland'], ['--place', 'Lake Neusiedl'], ['--source', 'gbif']):
+        status, out, err = birdclf('search', '--bird', 'Amsel', *more, *contact)
+        assert (status, out) == (2, '') and 'There is no internet here: api.' in one_sentence(err) and not (tmp_path/'data').exists()
+        assert birdclf('search', '--plan', '--bird', 'Amsel', *more, '--data', tmp_path/'data')[0] == 0
+    manifest_of(tmp_path/'data', ['https://upload.wikimedia.org/1.jpg', 'https://inaturalist-open-data.s3.amazonaws.com/2.jpg'])
+    status, out, err = birdclf('download', *contact)
+    assert (status, out) == (2, '') and 'There is no internet here: ' in one_sentence(err) and len(rows_of(tmp_path/'data', status='found')) == 2
+
+
+def test_every_step_says_the_next_one_as_it_has_to_be_typed(tmp_path):
+    "With the folder, the list and the network that were chosen; a blank in a name is quoted, and each line does what it says"
+    data, mine, birds = tmp_path/'my data', tmp_path/'mine', tmp_path/'my birds.csv'
+    birds.write_text('scientific,german\nTurdus merula,Amsel\nErithacus rubecula,Rotkehlchen\nCyanistes caeruleus,Blaumeise\nAnas platyrhynchos,Stockente\n', encoding='utf-8')
+    paint_folder(mine, ['Amsel', 'Rotkehlchen', 'Blaumeise', 'Stockente'], n=6, size=(320, 240))
+    given = '--data', str(data), '--species', str(birds)
+    line, said = ['import', str(mine), '--license', 'mine', *given], []
+    while line[0] in ('import', 'verify', 'suspect', 'split', 'export'):
+        status, out, err = birdclf(*line)
+        assert status == 0, err
+        last, = re.findall(r'^Next: birdclf (.*)$', out, re.M)
+        said.append(line := shlex.split(last.replace('FOLDER', shlex.quote(str(tmp_path/'my photographs')))))
+        if line[0] == 'clean': line = ['split', *line[1:]]
+    assert [words[0] for words in said] == ['verify', 'suspect', 'clean', 'export', 'train']
+    assert all(list(given) == words[-4:] for words in said[:-1]) and said[-1][1:3] == ['--photos', str(tmp_path/'my photographs')] and '--for-training' not in said[-2]
+    assert len(list((tmp_path/'my photographs').rglob('*.jpg'))) > 4
+    assert '--bundle' in birdclf('verify', '--bundle', Path(sources.__file__).parent/'bundle', *given)[1]
+    status, out, err = birdclf('clean', '--data', tmp_path/'second', '--by', 'Ida')
+    birdclf('import', mine, '--data', tmp_path/'second')
+    status, out, err = birdclf('clean', '--data', tmp_path/'second', '--by', 'Ida')
+    assert status == 2 and f'Next: birdclf verify --data {tmp_path/"second"}' in err
+
+
+def test_a_search_tells_its_bar_of_every_page(world, tmp_path):
+    "So that a line can come every ten seconds, also where a bird takes minutes"
+    told = []
+
+    class Bar(QuietBar):
+        def __init__(self, steps, **options): self.steps = steps
+        def __iter__(self): return iter(self.steps)
+        def set_postfix(self, refresh=True, **said): told.append((refresh, said['pages']))
+    with pytest.MonkeyPatch.context() as patch, Manifest(tmp_path, write=True) as manifest:
+        patch.setenv('BIRDCLF_REPLAY', world.base)
+        for source in sources.SOURCES.values(): patch.setattr(source, 'limits', Limits(0.))
+        ask = Asker(manifest, Web(CONTACT, **TRUSTED))
+        report = gather(manifest, BIRDS[:2], [sources.INat(ask), sources.Commons(ask)], 500, bar=Bar)
+    assert report.pages > 4 and [pages for _, pages in told] == list(range(1, report.pages+1)) and not any(refresh for refresh, _ in told)
 
 
 def test_a_plan_counts_what_is_there(gathered, world):
