@@ -65,11 +65,14 @@ def _again_at(until:float|None)->str:
     return '' if until is None else strftime(' Again after %A, %d %B, %H:%M.', localtime(until+59))
 
 # %% ../nbs/64_manifest_verbs.ipynb #360402d6
+def _told(args)->list[str]:
+    "What was said about the folder and the list of birds, to be said again"
+    said = ('--data', args.data), ('--species', args.species)
+    return [f'{option} {quote(value)}' for option,value in said if value and value!='data']
+
 def _typed(args, verb:str, *words)->str:
-    "What to type for another verb, with what was said about the folder and the list of birds"
-    told = [f'{option} {quote(value)}' for option,value in (('--data', args.data), ('--species', args.species))
-            if value and value!='data']
-    return visible(' '.join(['birdclf', verb, *words, *told]))
+    "What to type for another verb"
+    return visible(' '.join(['birdclf', verb, *words, *_told(args)]))
 
 def _next(args, verb:str, *words)->str: return f'Next: {_typed(args, verb, *words)}'
 
@@ -379,14 +382,14 @@ def _common(manifest, status:str)->str:
 def _state_lines(args, manifest):
     "A line for each state, what may be tried again, and what people said"
     from birdclf.manifest import STATUSES,may_be_over
-    totals = manifest.count('status')
+    totals, with_what = manifest.count('status'), visible(''.join(f', with {told}' for told in _told(args)))
     for status,meaning in STATUSES.items():
         if totals.get(status): yield f'{totals[status]:8,} {status:11} {meaning}{_common(manifest, status)}'
     yield f'{sum(totals.values()):8,} in all'
     for status,verb in (('failed', 'download'), ('rejected', 'verify')):
         again = sum(n for reason,n in manifest.count('reason', status=status).items() if may_be_over(reason))
         if again: yield (f'{again:,} of those {status} perhaps through no fault of their own: '
-                         f'`{_typed(args, verb, "--retry")}` tries them again')
+                         f'`birdclf {verb} --retry` tries them again{with_what}')
     said = ', '.join(f'{word} ×{n:,}' for word,n in sorted(manifest.count('decision').items()) if word)
     if said: yield f'people said: {said}'
 

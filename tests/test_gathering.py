@@ -1441,7 +1441,7 @@ def test_bytes_in_an_hour(tmp_path, monkeypatch):
 def test_the_sources_are_asked_one_after_the_other_with_pauses(tmp_path):
     "With the real limits: more than a second between two requests to one source, also across a restart; each is noted before it is sent"
     with Replay(catalogue(SpeciesList(BIRDS[:1]), 6)) as world:
-        for want in ('1', '3'): assert birdclf('search', '--bird', BIRDS[0].german, '--source', 'inat', '--want', want, '--data', tmp_path, world=world)[0] == 0
+        for want in ('1', '3'): assert birdclf('search', '--bird', BIRDS[0].german, '--source', 'inat', '--place', 'Austria', '--want', want, '--data', tmp_path, world=world)[0] == 0
         times = [visit.time for visit in world.log if '/inat/' in visit.path]
         with Manifest(tmp_path) as manifest: noted = manifest.requests_since('inat', 0)
         assert len(times) >= 2 and all(sent <= came for sent, came in zip(noted, times, strict=True)) and world.connections('127.0.0.1') == 1
