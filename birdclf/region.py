@@ -36,6 +36,7 @@ def countries()->dict[str,Country]:
         for name in (country.code, *country.names): found |= dict.fromkeys(spellings(name), country)
     return found
 
+# %% ../nbs/09_region.ipynb #939dbc05
 def find_country(name:str)->Country|None:
     "The country of that name or code, if there is one"
     return next((countries()[key] for key in spellings(name) if key in countries()), None)

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable,Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass,field,replace
+from functools import partial
 from random import Random
 from urllib.parse import urlencode
 
@@ -361,11 +362,12 @@ def turn_pages(
         check()
 
 # %% ../nbs/10_search.ipynb #012edc68
-def _show(steps, report):
-    "Let a bar say what has been found, if it is time"
-    if not hasattr(steps, 'set_postfix'): return
-    steps.set_postfix(new=report.new, pages=report.pages, refresh=False)
-    steps.update(0)
+def _turned(steps, report, check):
+    "After each page: let a bar say what has been found, if it is time"
+    if hasattr(steps, 'set_postfix'):
+        steps.set_postfix(new=report.new, pages=report.pages, refresh=False)
+        steps.update(0)
+    check()
 
 # %% ../nbs/10_search.ipynb #00000026
 def gather(
@@ -383,9 +385,7 @@ def gather(
             readmit(manifest, source.policy)
             short = [bird for bird in birds if have(manifest, bird)<want]
             with bar(short, desc=source.title, unit='bird', miniters=0) as steps:
-                def turned():
-                    _show(steps, report)
-                    check()
+                turned = partial(_turned, steps, report, check)
                 for bird in steps:
                     try: turn_pages(manifest, source, bird=bird, want=want, report=report, check=turned)
                     except Stopped as e:

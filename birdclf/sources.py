@@ -250,6 +250,7 @@ def _around(ask, place):
     wider = [*filter(_is_country, found), *filter(_is_continent, found)]
     return wider, [str(one['id']) for one in wider]
 
+# %% ../nbs/11_sources.ipynb #0224ce22
 def look_up(
     ask:Callable,  # An `Asker`
     region:Region,
@@ -368,9 +369,10 @@ _ARTICLE = re.compile('United |Netherlands|Philippines|Bahamas|Gambia|Maldives|C
 def _at_home(region, names):
     "The categories of a country, as in 'Turdus merula in the United Kingdom'"
     if not region.country: return []
-    country = next(name for name in find_country(region.country).names)
+    country = find_country(region.country).names[0]
     return [dict(category=f"{name} in {'the ' if _ARTICLE.match(country) else ''}{country}") for name in names]
 
+# %% ../nbs/11_sources.ipynb #c9693cdb
 @patch
 def queries(self:Commons, bird):
     if 'no_words' in bird.search_rules: return []
