@@ -27,6 +27,13 @@ class Country(NamedTuple):
     continent:str # One of `CONTINENTS`
     names:tuple   # The English one first
 
+    @property
+    def said(self)->str:
+        "As one says it in a sentence: 'the United Kingdom'"
+        article = re.match('United |Netherlands|Philippines|Bahamas|Gambia|Maldives|Dominican |Republic |Democratic |'
+                           'Central African|.* Islands$|Comoros|Seychelles', self.names[0])
+        return f"{'the ' if article else ''}{self.names[0]}"
+
 @cache
 def countries()->dict[str,Country]:
     "All countries, by each of the keys under which they are found"
@@ -66,8 +73,10 @@ class Region:
 
     def __str__(self):
         if not self: return 'in the whole world'
-        country = find_country(self.country).names[0] if self.country else ''
-        wider = [self.name or f'place {self.asked}', country, self.continent.replace('_', ' ').title()]
+        country = find_country(self.country) if self.country else None
+        wider = [self.name or f'place {self.asked}', *([country.said] if country else []),
+                 self.continent.replace('_', ' ').title()]
+        if country and self.name==country.names[0]: wider.pop(0)
         return f"in {', then in '.join(filter(None, dict.fromkeys(wider)))}, then in the whole world"
 
 # %% ../nbs/09_region.ipynb #38d907e0

@@ -363,14 +363,9 @@ class Commons(Source):
                            r'coats? of arms|\blogo|audio|sound|video|feather|sculpture|statue', re.I)
 
 # %% ../nbs/11_sources.ipynb #66a81f70
-_ARTICLE = re.compile('United |Netherlands|Philippines|Bahamas|Gambia|Maldives|Czech Republic|Dominican |Republic |'
-                      'Democratic |Central African|.* Islands$|Comoros|Seychelles|Solomon')
-
 def _at_home(region, names):
     "The categories of a country, as in 'Turdus merula in the United Kingdom'"
-    if not region.country: return []
-    country = find_country(region.country).names[0]
-    return [dict(category=f"{name} in {'the ' if _ARTICLE.match(country) else ''}{country}") for name in names]
+    return [dict(category=f'{name} in {find_country(region.country).said}') for name in names if region.country]
 
 # %% ../nbs/11_sources.ipynb #c9693cdb
 @patch

@@ -1513,7 +1513,7 @@ def asked_of(world, path): return [parse_qs(urlsplit(visit.path).query) for visi
     (['--place', 'Finland'], 'in Finland, then in Europe, then in the whole world', ['7020', '97391', None], [dict(country='FI'), dict(continent='EUROPE'), {}]),
     (['--place', 'suomi'], 'in Finland, then in Europe', ['7020', '97391', None], [dict(country='FI'), dict(continent='EUROPE'), {}]),
     (['--place', 'AT'], 'in Austria, then in Europe', ['8057', '97391', None], [dict(country='AT'), dict(continent='EUROPE'), {}]),
-    (['--place', 'USA'], 'in United States, then in North America', ['1', '97394', None], [dict(country='US'), dict(continent='NORTH_AMERICA'), {}]),
+    (['--place', 'USA'], 'in the United States, then in North America', ['1', '97394', None], [dict(country='US'), dict(continent='NORTH_AMERICA'), {}]),
     (['--place', 'europa'], 'in Europe, then in the whole world', ['97391', None], [dict(continent='EUROPE'), {}]),
     (['--place', 'Georgia'], 'in Georgia, then in Asia', ['900001', '97395', None], [dict(country='GE'), dict(continent='ASIA'), {}]),
     (['--place', 'Lake Neusiedl'], 'in Lake Neusiedl, AT, then in Austria, then in Europe', ['900006', '8057', '97391', None], [dict(country='AT'), dict(continent='EUROPE'), {}]),
@@ -1603,7 +1603,7 @@ def test_every_step_says_the_next_one_as_it_has_to_be_typed(tmp_path):
     "With the folder, the list and the network that were chosen; a blank in a name is quoted, and each line does what it says"
     data, mine, birds = tmp_path/'my data', tmp_path/'mine', tmp_path/'my birds.csv'
     birds.write_text('scientific,german\nTurdus merula,Amsel\nErithacus rubecula,Rotkehlchen\nCyanistes caeruleus,Blaumeise\nAnas platyrhynchos,Stockente\n', encoding='utf-8')
-    paint_folder(mine, ['Amsel', 'Rotkehlchen', 'Blaumeise', 'Stockente'], n=6, size=(320, 240))
+    paint_folder(mine, ['Amsel', 'Rotkehlchen', 'Blaumeise', 'Stockente'], n=3, size=(240, 200))
     given = '--data', str(data), '--species', str(birds)
     line, said = ['import', str(mine), '--license', 'mine', *given], []
     while line[0] in ('import', 'verify', 'suspect', 'split', 'export'):
