@@ -130,11 +130,11 @@ def top_of(folder:Path)->Path:
     return folder/'species' if (folder/'species').is_dir() else folder
 
 def species_folders(folder:Path, species:SpeciesList)->list[tuple[Path,Species]]:
-    "The folders of photographs in `folder` and which bird each is named after; empty ones are passed over"
+    "The folders of photographs in `folder`, but for empty ones and our own, and which bird each is named after"
     apart = 'other_birds', 'not_bird', _TABLE # A folder of that last name is told of where it is read
     found, unknown = [], []
     for kind in folders_in(top_of(folder)):
-        if kind.name in apart or not any(_files(kind)): continue
+        if kind.name in apart or (kind/'manifest.sqlite').exists() or not any(_files(kind)): continue
         try: found.append((kind, species.find(_as_text(kind.name))))
         except SpeciesError as e: unknown.append((kind.name, str(e)))
     if unknown: raise _not_ours(unknown)
@@ -143,11 +143,13 @@ def species_folders(folder:Path, species:SpeciesList)->list[tuple[Path,Species]]
 # %% ../nbs/31_folder.ipynb #ac9beb82
 def _not_ours(unknown):
     "What to say of folders whose names nobody knows"
-    one = len(unknown)==1
+    one, plain = len(unknown)==1, 'Check the spelling, or add the bird to the list.'
+    hints = [why for _,why in unknown if one or plain not in why]
+    if len(hints)<len(unknown): hints.append(plain.replace('bird', 'birds'))
     head = f'The folder {unknown[0][0]!r} is no species of this list.' if one else (
         f"{len(unknown)} folders are no species of this list: {', '.join(repr(name) for name,_ in unknown)}.")
     return PhotosError(
-        f"{head} {' '.join(why for _,why in unknown)} If it is on purpose that {'this bird is' if one else 'they are'} "
+        f"{head} {' '.join(hints)} If it is on purpose that {'this bird is' if one else 'they are'} "
         f"none of them, put {'the folder' if one else 'a folder of other birds'} into 'other_birds'; "
         f"{'if it' if one else 'one that'} holds no birds, into 'not_bird'.")
 

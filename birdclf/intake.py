@@ -86,7 +86,7 @@ def _some(names:list[str], most:int=3)->str:
 @patch
 def _empty(self:Folder):
     full = {kind for kind,_ in self.kinds}
-    names = [path.name for path in folders_in(top_of(self.folder)) if path not in full and not files_in(path)]
+    names = [path.name for path in folders_in(top_of(self.folder)) if path not in full and not any(files_in(path))]
     return f' Passed over, because there is nothing in them: {_some(names)}.' if names else ''
 
 @patch
@@ -98,7 +98,8 @@ def passed_over(self:Folder)->Iterator[str]:
     if loose := [name for name in loose if name not in ours]: yield (
         f"In no bird's folder, and passed over: {_some(loose)}.")
     strangers = [name for name in ('other_birds', 'not_bird') if (self.folder/name).is_dir()]
-    if strangers: yield f"Not taken up: {' and '.join(strangers)}. `birdclf train` reads them where they are."
+    if strangers: yield (f"Not taken up: {' and '.join(strangers)}. "
+                         '`birdclf train` looks for them beside the birds that were exported.')
     there = {as_written(self.name(path)) for path,_ in self.files}
     lost = [path for path in self.lines if path not in there and not os.path.exists(self.folder/path)]
     if lost: yield (f'{len(lost):,} of the {len(self.lines):,} lines of metadata.csv are about no file here: '

@@ -1229,11 +1229,11 @@ def test_all_names_that_nobody_knows_are_told_at_once(tmp_path):
     "With what is near; and nothing is written"
     mine = tmp_path/'mine'
     paint_folder(mine, ['Amsel', 'Blaumeise', 'Pirol', 'Flamingo'], n=1, size=(80, 64))
-    for name, slip in (('Amsel', 'Amesl'), ('Blaumeise', 'Blaumeize')): (mine/name).rename(mine/slip)
+    for name, slip in (('Amsel', 'Amesl'), ('Blaumeise', 'Blaumeize'), ('Pirol', 'Holiday')): (mine/name).rename(mine/slip)
     for command in (['import', mine, '--data', tmp_path/'data'], ['evaluate', mine, '--report', tmp_path/'report.html']):
         status, out, err = birdclf(*command)
         assert (status, out) == (2, '') and err.count('\n') == 1 and 'Traceback' not in err and not (tmp_path/'data').exists()
-        assert all(words in err for words in ("'Amesl'", "'Blaumeize'", "'Flamingo'", 'Eurasian Blackbird (Amsel', 'Eurasian Blue Tit (Blaumeise', 'other_birds'))
+        assert all(words in err for words in ("'Amesl'", "'Blaumeize'", "'Flamingo'", "'Holiday'", 'Eurasian Blackbird (Amsel', 'Eurasian Blue Tit (Blaumeise', 'other_birds')) and err.count('Check the spelling') == 1
 
 
 @pytest.mark.parametrize('name', ['New folder', 'Neuer Ordner', '__MACOSX', '@eaDir', '#recycle', '$RECYCLE.BIN', '.Trashes', 'System Volume Information', '@SynoResource', '__pycache__', 'lost+found', 'Flamingo'])
@@ -1246,6 +1246,13 @@ def test_empty_folders_and_those_of_systems_are_passed_over(tmp_path, name, insi
     status, out, err = birdclf('import', mine, '--data', tmp_path/'data')
     assert (status, err) == (0, '') and out.startswith('2 photographs are') and len(rows_of(tmp_path/'data')) == 2 == len(read_folder(mine, load_species()))
     assert ('nothing in them: '+name in out) == (name in ('New folder', 'Neuer Ordner', 'Flamingo'))
+
+
+def test_who_works_among_the_photographs_may_import_them_again(tmp_path):
+    "The manifest lies in the same folder then, and is no bird"
+    paint_folder(tmp_path, ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    for was in (0, 4): assert f'; {was} were there already' in birdclf('import', '.', cwd=tmp_path)[1]
+    assert (tmp_path/'data'/'manifest.sqlite').exists() and len(read_folder(tmp_path, load_species())) == 4 == len(rows_of(tmp_path/'data'))
 
 
 def test_what_is_not_taken_up_is_told(tmp_path):
