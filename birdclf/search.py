@@ -364,10 +364,13 @@ def turn_pages(
 # %% ../nbs/10_search.ipynb #012edc68
 def _turned(steps, report, check):
     "After each page: let a bar say what has been found, if it is time"
-    if hasattr(steps, 'set_postfix'):
-        steps.set_postfix(new=report.new, pages=report.pages, refresh=False)
-        steps.update(0)
     check()
+    if getattr(steps, 'disable', True): return
+    steps.set_postfix(new=report.new, pages=report.pages, refresh=False)
+    moment, first = time.time(), steps.start_t+steps.delay-steps.mininterval
+    if moment-getattr(steps, 'told_at', first)<steps.mininterval: return
+    steps.told_at = moment # Its own count of time is for whole birds
+    steps.refresh()
 
 # %% ../nbs/10_search.ipynb #00000026
 def gather(
@@ -384,7 +387,7 @@ def gather(
         for source in sources:
             readmit(manifest, source.policy)
             short = [bird for bird in birds if have(manifest, bird)<want]
-            with bar(short, desc=source.title, unit='bird', miniters=0) as steps:
+            with bar(short, desc=source.title, unit='bird') as steps:
                 turned = partial(_turned, steps, report, check)
                 for bird in steps:
                     try: turn_pages(manifest, source, bird=bird, want=want, report=report, check=turned)

@@ -17,9 +17,10 @@ import zlib
 from collections import Counter, defaultdict
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from io import BytesIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from random import Random
 from unicodedata import normalize
@@ -32,6 +33,7 @@ pytest.importorskip('filelock', reason="needs birdclf[gather]")
 
 import requests
 from pace import few
+from tqdm import tqdm
 
 import birdclf.download as downloading
 from birdclf import intake, sources
@@ -1630,19 +1632,24 @@ def test_every_step_says_the_next_one_as_it_has_to_be_typed(tmp_path):
 
 
 def test_a_search_tells_its_bar_of_every_page(world, tmp_path):
-    "So that a line can come every ten seconds, also where a bird takes minutes"
-    told = []
-
-    class Bar(QuietBar):
-        def __init__(self, steps, **options): self.steps = steps
-        def __iter__(self): return iter(self.steps)
-        def set_postfix(self, refresh=True, **said): told.append((refresh, said['pages']))
+    "So that a line can come every ten seconds, also where a bird takes minutes; birds are counted once all the same"
+    lines = StringIO()
     with pytest.MonkeyPatch.context() as patch, Manifest(tmp_path, write=True) as manifest:
         patch.setenv('BIRDCLF_REPLAY', world.base)
         for source in sources.SOURCES.values(): patch.setattr(source, 'limits', Limits(0.))
         ask = Asker(manifest, Web(CONTACT, **TRUSTED))
-        report = gather(manifest, BIRDS[:2], [sources.INat(ask), sources.Commons(ask)], 500, bar=Bar)
-    assert report.pages > 4 and [pages for _, pages in told] == list(range(1, report.pages+1)) and not any(refresh for refresh, _ in told)
+        report = gather(manifest, BIRDS[:3], [sources.Commons(ask)], 500, bar=partial(tqdm, file=lines, mininterval=0, miniters=1))
+    told = re.findall(r'(\d)/3 .*?pages=(\d+)', lines.getvalue())
+    assert report.pages > 8 and {int(pages) for _, pages in told} == set(range(1, report.pages+1))
+    assert [int(birds) for birds, _ in told] == sorted(int(birds) for birds, _ in told) and {birds for birds, _ in told} <= set('0123')
+    rare = StringIO()
+    with Manifest(tmp_path/'rare', write=True) as manifest: gather(manifest, BIRDS[:1], [Told()], 500, bar=partial(tqdm, file=rare, delay=1000, mininterval=1000))
+    assert rare.getvalue() == ''
+
+
+class Told(sources.Commons):
+    "Has one page, with nothing on it"
+    def search(self, *_): return [], None
 
 
 def test_a_plan_counts_what_is_there(gathered, world):
