@@ -103,5 +103,5 @@ def region_of(
     meant = f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ''
     if near or not spellings(text): raise Refusal(
         f'{text!r} is no country and no continent.{meant} A smaller place is told by its number at iNaturalist, '
-        'which stands in its address at https://www.inaturalist.org/places, as in --place 8057.')
+        'which stands in its address at https://www.inaturalist.org/places, as in --place NUMBER.')
     return Region(text, asked=text)

@@ -223,7 +223,7 @@ def _means(found, region):
     return [place for place in named if place.get('admin_level') is not None] or named or found
 
 # %% ../nbs/11_sources.ipynb #6f3070f1
-_NUMBER = 'which stands in its address at https://www.inaturalist.org/places, as in --place 8057'
+_NUMBER = 'which stands in its address at https://www.inaturalist.org/places, as in --place NUMBER'
 
 def _the_place(ask, region):
     "What iNaturalist knows of the place that `region` means; a `Refusal` if that stays open"
