@@ -68,14 +68,19 @@ class Folder:
             f'{folder} holds no folders with photographs in them. Make one for each bird, and put the photographs '
             f'into them.{self._empty()}')
         self.files = [(path, bird.scientific) for kind,bird in self.kinds for path in files_in(kind)]
+        self.by_sum = {line['sha256'].lower(): path for path,line in self.lines.items() if line.get('sha256')}
+        self.told = set() # Paths in the table that are of a file
 
     def name(self, path:Path)->str:
         "The path of a file within the folder"
         return path.relative_to(self.folder).as_posix()
 
-    def papers(self, path:Path)->dict[str,str]:
-        "What is known of a photograph, as fields of its row"
-        return papers_of(self.lines.get(as_written(self.name(path)), {}), self.license)
+    def papers(self, path:Path, digest:str)->dict[str,str]:
+        "What is known of a photograph, as fields of its row: by its path, or by what is in it"
+        known = as_written(self.name(path))
+        if known not in self.lines: known = self.by_sum.get(digest, known)
+        self.told.add(known)
+        return papers_of(self.lines.get(known, {}), self.license)
 
 # %% ../nbs/13_intake.ipynb #9a6c5d6d
 def _some(names:list[str], most:int=3)->str:
@@ -91,7 +96,7 @@ def _empty(self:Folder):
 
 @patch
 def passed_over(self:Folder)->Iterator[str]:
-    "A sentence for each kind of thing that is not taken up"
+    "A sentence for each kind of thing that was not taken up"
     if empty := self._empty().strip(): yield empty
     ours = {'metadata.csv', 'ATTRIBUTION.md'}
     loose = sorted(path.name for path in top_of(self.folder).iterdir() if path.is_file() and path.name[0]!='.')
@@ -100,8 +105,7 @@ def passed_over(self:Folder)->Iterator[str]:
     strangers = [name for name in ('other_birds', 'not_bird') if (self.folder/name).is_dir()]
     if strangers: yield (f"Not taken up: {' and '.join(strangers)}. "
                          '`birdclf train` looks for them beside the birds that were exported.')
-    there = {as_written(self.name(path)) for path,_ in self.files}
-    lost = [path for path in self.lines if path not in there and not os.path.exists(self.folder/path)]
+    lost = [path for path in self.lines if path not in self.told and not os.path.exists(self.folder/path)]
     if lost: yield (f'{len(lost):,} of the {len(self.lines):,} lines of metadata.csv are about no file here: '
                     f'{_some(lost)}. A path begins at {self.folder.name}, as in {self.name(self.files[0][0])}.')
 
@@ -140,7 +144,7 @@ def look_at(path:Path, row:Row|None=None)->Look: # `row` is the one that says it
 def row_for(folder:Folder, path:Path, species:str, look:Look)->Row:
     "A new row for a file"
     kept = dict(bytes=look.size, sha256=look.digest) if look.size is not None else {}
-    papers = dict(retrieved_at=now()) | folder.papers(path)
+    papers = dict(retrieved_at=now()) | folder.papers(path, look.digest)
     return Row(species, 'folder', look.digest[:32], f'sha256:{look.digest}', **kept, **papers, reason=look.reason,
                status='rejected' if look.reason else 'downloaded', path=str(path), fetched_at=now())
 
@@ -205,7 +209,7 @@ def settled(self:_Round, row:Row)->Row:
     path, species = next((place for place in places if str(place[0])==row.path), places[0])
     back = dict(status='downloaded', reason='') if row.reason in (MISSING, CHANGED) else {}
     if not _lies_elsewhere(row, self.folder.folder): back |= dict(path=str(path), species=species)
-    return replace(row, **back, **self.folder.papers(path))
+    return replace(row, **back, **self.folder.papers(path, row.sha256))
 
 # %% ../nbs/13_intake.ipynb #43b2ce62
 @patch

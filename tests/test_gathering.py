@@ -1250,6 +1250,19 @@ def test_empty_folders_and_those_of_systems_are_passed_over(tmp_path, name, insi
     assert ('nothing in them: '+name in out) == (name in ('New folder', 'Neuer Ordner', 'Flamingo'))
 
 
+def test_papers_follow_a_photograph_that_has_moved_in_an_exported_folder(tmp_path):
+    "By what is in it"
+    mine, out = tmp_path/'mine', tmp_path/'out'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=3, size=(80, 64))
+    lines_of(mine, 'creator', 'license', 'source', creator='Ida', license='CC BY 4.0', source='Ida')
+    assert birdclf('import', mine, '--data', tmp_path/'a')[0] == 0 and birdclf('export', out, '--data', tmp_path/'a')[0] == 0
+    for n, file in enumerate(sorted(out.rglob('*.jpg'))): file.rename(file.parent/f'{n}.jpg')
+    (out/'Pirol'/'5.jpg').unlink()
+    status, text, err = birdclf('import', out, '--data', tmp_path/'b')
+    assert (status, err) == (0, '') and text.startswith('5 photographs') and {(row.creator, row.license) for row in rows_of(tmp_path/'b')} == {('Ida', 'by')}
+    assert '1 of the 6 lines of metadata.csv are about no file here' in text
+
+
 def test_who_works_among_the_photographs_may_import_them_again(tmp_path):
     "The manifest lies in the same folder then, and is no bird"
     paint_folder(tmp_path, ['Amsel', 'Pirol'], n=2, size=(80, 64))
