@@ -208,7 +208,8 @@ def settled(self:_Round, row:Row)->Row:
         return row if row.reason==MISSING else replace(row, status='rejected', reason=MISSING)
     path, species = next((place for place in places if str(place[0])==row.path), places[0])
     back = dict(status='downloaded', reason='') if row.reason in (MISSING, CHANGED) else {}
-    if not _lies_elsewhere(row, self.folder.folder): back |= dict(path=str(path), species=species)
+    if (row.path, row.species)!=(str(path), species) and not _lies_elsewhere(row, self.folder.folder):
+        back |= dict(path=str(path), species=species, fetched_at=now())
     return replace(row, **back, **self.folder.papers(path, row.sha256))
 
 # %% ../nbs/13_intake.ipynb #43b2ce62
@@ -222,9 +223,10 @@ def count(self:_Round, row:Row, after:Row)->str:
     report.known += row.sha256 in self.there
     report.moved += after.path!=row.path
     report.renamed += after.species!=row.species
-    papers = replace(row, path=after.path, species=after.species, status=after.status, reason=after.reason)!=after
+    where = {name: getattr(after, name) for name in ('path', 'species', 'fetched_at', 'status', 'reason')}
+    papers = replace(row, **where)!=after
     report.papers += papers
-    return 'moved' if after.path!=row.path else 'papers' if papers else 'back' if after!=row else ''
+    return 'moved' if (after.path, after.species)!=(row.path, row.species) else 'papers' if papers else 'back' if after!=row else ''
 
 @patch
 def settle(self:_Round):
@@ -253,7 +255,7 @@ def take_up(
             going.report.new += sum(row.status=='downloaded' for row in rows)
             check()
     going.settle()
-    going.report.new += len(going.mended)
+    going.report.new += sum(row.status=='downloaded' for row in going.mended)
     for places in going.there.values():
         going.report.copies += [folder.name(path) for path,_ in places[1:]]
         if len({species for _,species in places})>1: going.report.torn.append(

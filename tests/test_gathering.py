@@ -1199,6 +1199,19 @@ def test_a_second_import_reads_no_file_again(tmp_path, monkeypatch):
     assert birdclf('import', mine, '--data', data)[0] == 0 and read == ['1.jpg']
 
 
+@pytest.mark.skipif(not Path('/proc/self/mem').exists(), reason='there is no file here that even root may not read')
+def test_what_was_not_readable_and_is_no_photograph_is_not_counted(tmp_path):
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel'], n=1, size=(80, 64))
+    (mine/'Amsel'/'bad.jpg').symlink_to('/proc/self/mem')
+    assert birdclf('import', mine, '--data', data)[1].startswith('1 photographs')
+    (mine/'Amsel'/'bad.jpg').unlink(), (mine/'Amsel'/'bad.jpg').write_text('a blackbird')
+    out = birdclf('import', mine, '--data', data)[1]
+    assert out.startswith('0 photographs are in the manifest now; 1 were') and 'no photographs: Amsel/bad.jpg' in out and len(rows_of(data)) == 2
+    (mine/'Amsel'/'bad.jpg').unlink(), paint_folder(tmp_path/'more', ['Amsel'], n=1, seed=4, size=(80, 64))[0].rename(mine/'Amsel'/'bad.jpg')
+    assert birdclf('import', mine, '--data', data)[1].startswith('1 photographs are in the manifest now; 1 were')
+
+
 @pytest.mark.parametrize('said, code, out_of', [('mine', 'own', 4), ('Mine ', 'own', 4), ('unknown', '', 0), ('CC BY-SA 4.0', 'by-sa', 4), ('cc0', 'cc0', 4), ('All rights reserved', 'arr', 0), ('ask Ida', '', 0), ('CC BY-ND 4.0', 'by-nd', 0)])
 @pytest.mark.parametrize('later', [False, True])
 def test_whose_they_are_is_said_once_for_all(tmp_path, said, code, out_of, later):
