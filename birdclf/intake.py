@@ -226,7 +226,8 @@ def count(self:_Round, row:Row, after:Row)->str:
     where = {name: getattr(after, name) for name in ('path', 'species', 'fetched_at', 'status', 'reason')}
     papers = replace(row, **where)!=after
     report.papers += papers
-    return 'moved' if (after.path, after.species)!=(row.path, row.species) else 'papers' if papers else 'back' if after!=row else ''
+    if (after.path, after.species)!=(row.path, row.species): return 'moved'
+    return 'papers' if papers else 'back' if after!=row else ''
 
 @patch
 def settle(self:_Round):
