@@ -61,6 +61,7 @@ class Folder:
         license:str='',    # Of all photographs of which the table names none; see `license_of`
     ):
         self.folder, self.license = Path(folder).resolve(), license
+        self.told = set() # Paths in the table that are of a file
         if not self.folder.is_dir(): raise PhotosError(
             f'{folder} is not a folder. Give one that holds a folder of photographs for each bird.')
         self.kinds, self.lines = species_folders(self.folder, birds), read_metadata(self.folder)
@@ -69,18 +70,19 @@ class Folder:
             f'into them.{self._empty()}')
         self.files = [(path, bird.scientific) for kind,bird in self.kinds for path in files_in(kind)]
         self.by_sum = {line['sha256'].lower(): path for path,line in self.lines.items() if line.get('sha256')}
-        self.told = set() # Paths in the table that are of a file
 
     def name(self, path:Path)->str:
         "The path of a file within the folder"
         return path.relative_to(self.folder).as_posix()
 
-    def papers(self, path:Path, digest:str)->dict[str,str]:
-        "What is known of a photograph, as fields of its row: by its path, or by what is in it"
-        known = as_written(self.name(path))
-        if known not in self.lines: known = self.by_sum.get(digest, known)
-        self.told.add(known)
-        return papers_of(self.lines.get(known, {}), self.license)
+# %% ../nbs/13_intake.ipynb #b3671058
+@patch
+def papers(self:Folder, path:Path, digest:str)->dict[str,str]:
+    "What is known of a photograph, as fields of its row: by its path, or by what is in it"
+    named = as_written(self.name(path))
+    known = named if named in self.lines else self.by_sum.get(digest, named)
+    self.told.add(known)
+    return papers_of(self.lines.get(known, {}), self.license)
 
 # %% ../nbs/13_intake.ipynb #9a6c5d6d
 def _some(names:list[str], most:int=3)->str:
