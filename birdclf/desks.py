@@ -137,7 +137,7 @@ def observation(shelf:Shelf, photos:list[Invented])->dict:
     return dict(id=key, uuid=f'{key:08x}-0000-4000-8000-{key:012x}', quality_grade=grade, captive=captive,
                 license_code=(None, 'cc-by', 'cc-by-nc', 'cc0')[int(dice('rights', key)*4)],
                 observed_on=f'20{10+key%15}-{1+key%12:02}-{1+key%28:02}', uri=f'{shelf.base}/page/inat/{first.number}',
-                place_ids=[1, 8057] if dice('place', key) < .5 else [1],
+                place_ids=[97391, 8057] if dice('place', key) < .5 else [97391],
                 user=dict(id=first.observer, login=f'observer{first.observer}', name=first.creator or None),
                 taxon=inat_taxon(first), photos=[inat_photo(shelf, r) for r in photos])
 
@@ -186,40 +186,28 @@ def inat_observations(shelf:Shelf, ask:Ask)->Reply:
     if ask.get('order', 'desc')=='desc': found.reverse()
     return as_json(dict(total_results=len(found), page=page, per_page=size, results=found[(page-1)*size:page*size]))
 
-# %% ../nbs/95_desks.ipynb #1d900002
-NAMED = {'Parus major': dict(fi='talitiainen', sv='talgoxe', pt='chapim-real'),
-         'Pica pica': dict(de='Elster', en='Eurasian Magpie', fi='harakka', sv='skata', pt='pega-rabuda'),
-         'Grus grus': dict(de='Kranich', en='Common Crane', fi='kurki', sv='trana', pt='grou-comum'),
-         'Turdus merula': dict(fi='mustarastas', sv='koltrast', pt='melro-preto'),
-         'Erithacus rubecula': dict(fi='punarinta', sv='rödhake', pt='pisco-de-peito-ruivo'),
-         'Turdus migratorius': dict(de='Wanderdrossel', en='American Robin', fi='punarintarastas'),
-         'Motacilla alba': dict(fi='västäräkki', sv='sädesärla', pt='alvéola-branca'),
-         'Passer domesticus': dict(de='Haussperling', en='House Sparrow', fi='varpunen', pt='pardal-comum'),
-         'Cygnus cygnus': dict(de='Singschwan', en='Whooper Swan', fi='laulujoutsen', sv='sångsvan')}
-ROBINS = 'Erithacus rubecula', 'Turdus migratorius' # Each is called Robin by those who know no other
+# %% ../nbs/95_desks.ipynb #2eea63c1
+PLACES = [ # Number, name, kind, level, and what it lies in
+    (97391, 'Europe', 29, -10, []), (8057, 'Austria', 12, 0, [97391]), (7020, 'Finland', 12, 0, [97391]),
+    (97394, 'North America', 29, -10, []), (1, 'United States', 12, 0, [97394]), (900001, 'Georgia', 12, 0, [97395]),
+    (900002, 'Georgia', 8, 10, [97394, 1]), (900003, 'Finland', 7, None, [97394, 1]),
+    (900004, 'Springfield', 7, 30, [97394, 1]), (900005, 'Springfield', 9, 30, [97394, 1]),
+    (900006, 'Lake Neusiedl', 100, None, [97391, 8057])]
 
-def taxa(shelf:Shelf)->list[dict]:
-    "What iNaturalist says of each bird"
-    ours = {bird.scientific: dict(de=bird.german, en=bird.english) for bird in load_species()}
-    numbers = {bird.scientific: bird.inat_taxon_id for bird in load_species()}
-    found = []
-    for i,name in enumerate(dict.fromkeys((*NAMED, *ours))):
-        names = ours.get(name, {})|NAMED.get(name, {})
-        told = [dict(name=text, locale=code, is_valid=True, position=k) for k,(code,text) in enumerate(names.items())]
-        told += [dict(name=text, locale='en', is_valid=True, position=9) for text in ('Robin',)*(name in ROBINS)]
-        told.append(dict(name=name, locale='sci', is_valid=True, position=0))
-        found.append(dict(id=int(numbers.get(name) or 9_000_000+i), name=name, rank='species', is_active=True,
-                          iconic_taxon_name='Aves', preferred_common_name=names.get('en'), names=told))
-    return found
+def inat_place(number:int, name:str, kind:int, level:int|None, above:list[int])->dict:
+    "A place, as iNaturalist tells of it"
+    codes = {8057: 'AT', 1: 'US'}
+    shown = ', '.join([name, *(codes[one] for one in above if one in codes)])
+    return dict(id=number, name=name, display_name=shown, place_type=kind, admin_level=level,
+                ancestor_place_ids=[*above, number], slug=name.lower().replace(' ', '-'))
 
-# %% ../nbs/95_desks.ipynb #1d900003
-def inat_taxa(shelf:Shelf, ask:Ask)->Reply:
-    "GET /inat/v1/taxa"
-    begun = ask.get('q').casefold()
-    fit = [taxon for taxon in taxa(shelf) if any(one['name'].casefold().startswith(begun) for one in taxon['names'])]
-    shown = fit[:ask.number('per_page', 30)]
-    if ask.get('all_names')!='true': shown = [{key: value for key,value in one.items() if key!='names'} for one in shown]
-    return as_json(dict(total_results=len(fit), page=1, per_page=ask.number('per_page', 30), results=shown))
+def inat_places(shelf:Shelf, ask:Ask)->Reply:
+    "GET /inat/v1/places/autocomplete, and /inat/v1/places/NUMBER,NUMBER"
+    last, wanted = ask.path.rstrip('/').rpartition('/')[2], ask.get('q').casefold()
+    if last=='autocomplete': found = [one for one in PLACES if one[1].casefold().startswith(wanted)]
+    else: found = [one for one in PLACES if str(one[0]) in last.split(',')]
+    found = [inat_place(*one) for one in found][:10]
+    return as_json(dict(total_results=len(found), page=1, per_page=len(found), results=found))
 
 # %% ../nbs/95_desks.ipynb #00000037
 INAT_DATASET = '50c9509d-22c7-4a22-a47d-8c48425ef4a7'
@@ -611,7 +599,7 @@ def brave_images(shelf:Shelf, ask:Ask)->Reply:
                    **{'X-RateLimit-Limit': '1, 2000', 'X-RateLimit-Remaining': '1, 1999'})
 
 # %% ../nbs/95_desks.ipynb #00000051
-APIS = {'/inat/v1/observations': inat_observations, '/inat/v1/taxa': inat_taxa,
+APIS = {'/inat/v1/observations': inat_observations, '/inat/v1/places': inat_places,
         '/gbif/v1/species/match': gbif_match,
         '/gbif/v1/occurrence/search': gbif_search, '/commons/w/api.php': commons_query,
         '/openverse/v1/images': openverse_images, '/bing/v7.0/images/search': bing_images,

@@ -321,8 +321,8 @@ _MACHINE = tuple(name for name in COLUMNS if name not in DECISION)
 _UPDATE = f"UPDATE photos SET host=?, {', '.join(f'{name}=?' for name in _MACHINE)} WHERE id=?"
 
 @patch
-def update(self:Manifest, rows:Iterable[Row]):
-    "Keep what has become of `rows`, all or none; a person's decisions stay as they are"
+def update(self:Manifest, rows:Iterable[Row], event:str=''):
+    "Keep what has become of `rows`, all or none, and why; a person's decisions stay as they are"
     with self.db.together():
         for row in rows:
             before = self.db.execute('SELECT status, reason, identity FROM photos WHERE id=?', (row.id,)).fetchone()
@@ -332,6 +332,7 @@ def update(self:Manifest, rows:Iterable[Row]):
             self.db.execute(_UPDATE, [host(row.file_url), *(getattr(row, name) for name in _MACHINE), row.id])
             if (row.status, row.reason)!=(before['status'], before['reason']):
                 self._tell(row.id, row.status, row.reason)
+            if event: self._tell(row.id, event, row.path)
 
 # %% ../nbs/02_manifest.ipynb #00000020
 _AGREE = f"UPDATE photos SET {', '.join(f'{name}=?' for name in DECISION)} WHERE id=?"

@@ -217,7 +217,8 @@ class Clerk:
         if source=='page': return Reply(body=PAGE)
         try:
             if source in ('photos', 'manner'): return await self.picture_at(ask, address)
-            api = APIS.get(ask.path.rstrip('/'))
+            below = ask.path.startswith('/inat/v1/places/')
+            api = APIS['/inat/v1/places'] if below else APIS.get(ask.path.rstrip('/'))
             return api(self.shelf, ask) if api else Reply(404, HTML)
         except ValueError as e: return as_text(str(e), 400)
 

@@ -190,12 +190,13 @@ def read_table(
 )->list[tuple[dict,str]]:
     "The rows of a CSV, each with the place where it stands"
     text = _text(source)
+    if told := re.match('sep=.\r?\n', text): text = text[told.end():] # Excel's word on what is between the columns
     header = text.partition('\n')[0].strip()
-    comma = max(',;\t', key=header.count)
+    comma = max(',;\t', key=re.sub('"[^"]*"', '', header).count)
     reader = csv.DictReader(StringIO(text, newline=''), delimiter=comma, restval='', strict=True)
     try:
         columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        rows = [(row, f'Line {reader.line_num} of {source.name}') for row in reader]
+        rows = [(row, f'Line {reader.line_num+bool(told)} of {source.name}') for row in reader]
     except csv.Error as e: raise SpeciesError(f'{source.name} is not a CSV: {e}. {_SAVE}') from e
     if column not in columns: raise SpeciesError(
         f"{source.name} has no column {column!r}; its first line is {header[:80]!r}. "

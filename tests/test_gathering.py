@@ -2,6 +2,7 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -16,9 +17,10 @@ import zlib
 from collections import Counter, defaultdict
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from io import BytesIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from random import Random
 from unicodedata import normalize
@@ -31,9 +33,10 @@ pytest.importorskip('filelock', reason="needs birdclf[gather]")
 
 import requests
 from pace import few
+from tqdm import tqdm
 
 import birdclf.download as downloading
-from birdclf import sources
+from birdclf import intake, sources
 from birdclf.catalogue import catalogue
 from birdclf.cli import main
 from birdclf.desks import as_text
@@ -43,7 +46,7 @@ from birdclf.handover import export_folder
 from birdclf.manifest import COLUMNS, DECISION, INSERT, SCHEMA, STATUSES, Manifest, ManifestError, Row
 from birdclf.photo import PhotoError, open_photo
 from birdclf.replay import MANNERS, Replay
-from birdclf.search import Limits
+from birdclf.search import Asker, Limits, gather
 from birdclf.species import SpeciesList, load_species
 from birdclf.testing import PATIENCE, load, paint_folder
 from birdclf.web import Web, WebError, read
@@ -1123,6 +1126,203 @@ def test_a_name_that_is_no_text_is_told(tmp_path):
     assert birdclf('import', tmp_path/'mine', '--data', tmp_path/'data')[1].startswith('1 photographs are in the manifest now')
 
 
+def lines_of(folder, *columns, table='metadata.csv', **texts):
+    "A table with a line for each photograph"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*.jpg'))
+    (folder/table).write_text('\n'.join([','.join(['path', *columns]), *(','.join([file, *texts.values()]) for file in files)])+'\n', encoding='utf-8')
+
+
+def test_a_second_import_takes_up_papers_that_came_later(tmp_path):
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=3, size=(80, 64))
+    assert birdclf('import', mine, '--data', data)[0] == 0
+    with Manifest(data, write=True) as manifest: manifest.decide(next(manifest.rows()).id, 'keep', 'Ida')
+    lines_of(mine, 'creator', 'license', 'source', creator='Ida', license='CC BY 4.0', source='Ida')
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert (status, err) == (0, '') and out.startswith('0 photographs are in the manifest now; 6 were there already') and 'With papers that they did not have before: 6.' in out
+    assert 'Nothing says' not in out and f'Next: birdclf verify --data {data}\n' in out
+    assert {(row.creator, row.license, row.license_version, row.observer_id) for row in rows_of(data)} == {('Ida', 'by', '4.0', 'Ida')} and len(rows_of(data, decision='keep')) == 1
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert 'papers' not in out and '6 were there already' in out
+    assert '6 photographs' in birdclf('export', tmp_path/'out', '--data', data)[1]
+
+
+def test_a_second_import_follows_what_has_moved(tmp_path):
+    "Within the folder, with the folder, to another bird, and past each other; people's decisions go along"
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=3, size=(80, 64))
+    assert birdclf('import', mine, '--data', data)[0] == 0
+    with Manifest(data, write=True) as manifest:
+        first = next(manifest.rows(path=str(mine/'Amsel'/'0.jpg')))
+        manifest.decide(first.id, 'keep', 'Ida')
+    (mine/'Amsel'/'0.jpg').rename(mine/'Amsel'/'x.jpg'), (mine/'Amsel'/'1.jpg').rename(mine/'Amsel'/'0.jpg'), (mine/'Amsel'/'x.jpg').rename(mine/'Amsel'/'1.jpg')
+    (mine/'Amsel'/'2.jpg').rename(mine/'Pirol'/'was-amsel.jpg'), (mine/'Pirol').rename(mine/'Oriolus oriolus')
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert (status, err) == (0, '') and out.startswith('0 photographs are in the manifest now; 6 were there already')
+    assert 'Moved: 6;' in out and 'In the folder of another bird, and counted as that one: 1.' in out and 'Gone' not in out
+    rows = {row.id: row for row in rows_of(data)}
+    assert len(rows) == 6 and all(Path(row.path).is_file() and sha256(Path(row.path).read_bytes()).hexdigest() == row.sha256 for row in rows.values())
+    assert rows[first.id].path == str(mine/'Amsel'/'1.jpg') and rows[first.id].decision == 'keep' and Counter(row.species for row in rows.values()) == {'Turdus merula': 2, 'Oriolus oriolus': 4}
+    mine.rename(tmp_path/'elsewhere')
+    assert 'Moved: 6;' in birdclf('import', tmp_path/'elsewhere', '--data', data)[1] and len(rows_of(data)) == 6
+    assert {Path(row.path).parents[1].name for row in rows_of(data)} == {'elsewhere'}
+
+
+def test_a_second_import_knows_what_is_gone_and_what_is_back(tmp_path):
+    "A photograph of the same name is another photograph, and a second folder says nothing about the first"
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel'], n=3, size=(80, 64))
+    paint_folder(tmp_path/'other', ['Pirol'], n=2, size=(80, 64))
+    assert birdclf('import', mine, '--data', data)[0] == 0
+    (mine/'Amsel'/'0.jpg').rename(tmp_path/'aside.jpg')
+    shutil.copyfile(tmp_path/'other'/'Pirol'/'0.jpg', mine/'Amsel'/'0.jpg')
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert (status, err) == (0, '') and out.startswith('1 photographs are in the manifest now; 2 were there already') and 'put aside until they come back: Amsel/0.jpg.' in out
+    assert Counter((row.status, row.reason) for row in rows_of(data)) == {('downloaded', ''): 3, ('rejected', 'the file is missing'): 1}
+    assert 'Gone' not in birdclf('import', tmp_path/'other', '--data', data)[1]
+    (tmp_path/'aside.jpg').rename(mine/'Amsel'/'back.jpg')
+    out = birdclf('import', mine, '--data', data)[1]
+    assert 'Gone' not in out and Counter(row.status for row in rows_of(data)) == {'downloaded': 5}
+    assert 'Moved: 1;' in out and str(mine/'Amsel'/'back.jpg') in {row.path for row in rows_of(data)}
+
+
+def test_a_second_import_reads_no_file_again(tmp_path, monkeypatch):
+    "If it has not been touched since; one with the same size that was is read"
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel'], n=3, size=(80, 64))
+    assert birdclf('import', mine, '--data', data)[0] == 0
+    with Manifest(data, write=True) as manifest: manifest.update([replace(row, fetched_at='2100-01-01T00:00:00Z') for row in list(manifest.rows())])
+    read = []
+    monkeypatch.setattr(intake, '_read', lambda path: read.append(path.name) or (b'', 'not a photograph: format'))
+    assert '3 were there already' in birdclf('import', mine, '--data', data)[1] and read == []
+    os.utime(mine/'Amsel'/'1.jpg', (5e9, 5e9))
+    assert birdclf('import', mine, '--data', data)[0] == 0 and read == ['1.jpg']
+
+
+@pytest.mark.skipif(not Path('/proc/self/mem').exists(), reason='there is no file here that even root may not read')
+def test_what_was_not_readable_and_is_no_photograph_is_not_counted(tmp_path):
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel'], n=1, size=(80, 64))
+    (mine/'Amsel'/'bad.jpg').symlink_to('/proc/self/mem')
+    assert birdclf('import', mine, '--data', data)[1].startswith('1 photographs')
+    (mine/'Amsel'/'bad.jpg').unlink(), (mine/'Amsel'/'bad.jpg').write_text('a blackbird')
+    out = birdclf('import', mine, '--data', data)[1]
+    assert out.startswith('0 photographs are in the manifest now; 1 were') and 'no photographs: Amsel/bad.jpg' in out and len(rows_of(data)) == 2
+    (mine/'Amsel'/'bad.jpg').unlink(), paint_folder(tmp_path/'more', ['Amsel'], n=1, seed=4, size=(80, 64))[0].rename(mine/'Amsel'/'bad.jpg')
+    assert birdclf('import', mine, '--data', data)[1].startswith('1 photographs are in the manifest now; 1 were')
+
+
+@pytest.mark.parametrize('said, code, out_of', [('mine', 'own', 4), ('Mine ', 'own', 4), ('unknown', '', 0), ('CC BY-SA 4.0', 'by-sa', 4), ('cc0', 'cc0', 4), ('All rights reserved', 'arr', 0), ('ask Ida', '', 0), ('CC BY-ND 4.0', 'by-nd', 0)])
+@pytest.mark.parametrize('later', [False, True])
+def test_whose_they_are_is_said_once_for_all(tmp_path, said, code, out_of, later):
+    "At the first import or at a second; what the table says comes before it"
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    if later: assert birdclf('import', mine, '--data', data)[0] == 0
+    status, out, err = birdclf('import', mine, '--license', said, '--data', data)
+    assert (status, err) == (0, '') and {row.license for row in rows_of(data)} == {code} and ('Nothing says that 4' in out) == (not out_of)
+    assert ('no licence that we know' in out) == (said == 'ask Ida')
+    assert birdclf('import', mine, '--data', data)[0] == 0 and {row.license for row in rows_of(data)} == {code}
+    assert birdclf('export', tmp_path/'out', '--data', data)[1].startswith(f'{out_of} photographs')
+    lines_of(mine, 'license', license='CC BY 4.0')
+    assert birdclf('import', mine, '--licence', said, '--data', data)[0] == 0 and {(row.license, row.license_version) for row in rows_of(data)} == {('by', '4.0')}
+
+
+def test_what_is_mine_is_not_the_next_ones(tmp_path):
+    "A folder that was exported carries the owner's word as it is: all rights reserved, until whoever has it says that it is theirs"
+    paint_folder(tmp_path/'mine', ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    assert birdclf('import', tmp_path/'mine', '--license', 'mine', '--data', tmp_path/'a')[0] == 0
+    assert birdclf('export', tmp_path/'out', '--data', tmp_path/'a')[1].startswith('4 photographs')
+    credits = (tmp_path/'out'/'ATTRIBUTION.md').read_text(encoding='utf-8')
+    assert credits.count("by whoever made this folder, the photographer's own\n") == 4
+    status, out, err = birdclf('import', tmp_path/'out', '--data', tmp_path/'b')
+    assert (status, err) == (0, '') and 'Nothing says that 4 of them may be passed on' in out and {row.license for row in rows_of(tmp_path/'b')} == {'arr'}
+    assert birdclf('import', tmp_path/'out', '--license', 'mine', '--data', tmp_path/'b')[0] == 0 and {row.license for row in rows_of(tmp_path/'b')} == {'own'}
+
+
+def test_all_names_that_nobody_knows_are_told_at_once(tmp_path):
+    "With what is near; and nothing is written"
+    mine = tmp_path/'mine'
+    paint_folder(mine, ['Amsel', 'Blaumeise', 'Pirol', 'Flamingo'], n=1, size=(80, 64))
+    for name, slip in (('Amsel', 'Amesl'), ('Blaumeise', 'Blaumeize'), ('Pirol', 'Holiday')): (mine/name).rename(mine/slip)
+    for command in (['import', mine, '--data', tmp_path/'data'], ['evaluate', mine, '--report', tmp_path/'report.html']):
+        status, out, err = birdclf(*command)
+        assert (status, out) == (2, '') and err.count('\n') == 1 and 'Traceback' not in err and not (tmp_path/'data').exists()
+        assert all(words in err for words in ("'Amesl'", "'Blaumeize'", "'Flamingo'", "'Holiday'", 'Eurasian Blackbird (Amsel', 'Eurasian Blue Tit (Blaumeise', 'other_birds')) and err.count('Check the spelling') == 1
+
+
+@pytest.mark.parametrize('name', ['New folder', 'Neuer Ordner', '__MACOSX', '@eaDir', '#recycle', '$RECYCLE.BIN', '.Trashes', 'System Volume Information', '@SynoResource', '__pycache__', 'lost+found', 'Flamingo'])
+@pytest.mark.parametrize('inside', [(), ('Thumbs.db', '.DS_Store', 'deeper/desktop.ini')])
+def test_empty_folders_and_those_of_systems_are_passed_over(tmp_path, name, inside):
+    mine = tmp_path/'mine'
+    paint_folder(mine, ['Amsel'], n=2, size=(80, 64))
+    (mine/name).mkdir()
+    for file in inside: (mine/name/file).parent.mkdir(exist_ok=True), (mine/name/file).write_bytes(b'x')
+    status, out, err = birdclf('import', mine, '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and out.startswith('2 photographs are') and len(rows_of(tmp_path/'data')) == 2 == len(read_folder(mine, load_species()))
+    assert ('nothing in them: '+name in out) == (name in ('New folder', 'Neuer Ordner', 'Flamingo'))
+
+
+def test_papers_follow_a_photograph_that_has_moved_in_an_exported_folder(tmp_path):
+    "By what is in it"
+    mine, out = tmp_path/'mine', tmp_path/'out'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=3, size=(80, 64))
+    lines_of(mine, 'creator', 'license', 'source', creator='Ida', license='CC BY 4.0', source='Ida')
+    assert birdclf('import', mine, '--data', tmp_path/'a')[0] == 0 and birdclf('export', out, '--data', tmp_path/'a')[0] == 0
+    for n, file in enumerate(sorted(out.rglob('*.jpg'))): file.rename(file.parent/f'{n}.jpg')
+    (out/'Pirol'/'5.jpg').unlink()
+    status, text, err = birdclf('import', out, '--data', tmp_path/'b')
+    assert (status, err) == (0, '') and text.startswith('5 photographs') and {(row.creator, row.license) for row in rows_of(tmp_path/'b')} == {('Ida', 'by')}
+    assert '1 of the 6 lines of metadata.csv are about no file here' in text
+
+
+def test_who_works_among_the_photographs_may_import_them_again(tmp_path):
+    "The manifest lies in the same folder then, and is no bird"
+    paint_folder(tmp_path, ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    for was in (0, 4): assert f'; {was} were there already' in birdclf('import', '.', cwd=tmp_path)[1]
+    assert (tmp_path/'data'/'manifest.sqlite').exists() and len(read_folder(tmp_path, load_species())) == 4 == len(rows_of(tmp_path/'data'))
+
+
+def test_what_is_not_taken_up_is_told(tmp_path):
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    paint_folder(mine/'other_birds', ['Flamingo'], n=1, size=(80, 64))
+    shutil.copyfile(mine/'Amsel'/'0.jpg', mine/'Pirol'/'9.jpg'), shutil.copyfile(mine/'Amsel'/'0.jpg', mine/'loose.jpg')
+    (mine/'Amsel'/'notes.txt').write_text('a blackbird')
+    (mine/'metadata.csv').write_text('path;source\nC:\\Photos\\Amsel\\0.jpg;Ida\nAmsel\\1.jpg;Ida\n')
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert (status, err) == (0, '') and out.startswith('4 photographs are in the manifest now')
+    for words in ('These are no photographs: Amsel/notes.txt.', 'byte for byte, and counted once: Pirol/9.jpg.', 'Amsel/0.jpg and Pirol/9.jpg are the same photograph under two birds', 'passed over: loose.jpg.',
+                  'Not taken up: other_birds.', '1 of the 2 lines of metadata.csv are about no file here: C:/Photos/Amsel/0.jpg.'): assert words in out, words
+    assert Counter(row.observer_id for row in rows_of(data, status='downloaded')) == {'': 3, 'Ida': 1}
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='names of files are text here')
+def test_a_folder_whose_name_is_no_text_is_known_and_its_photographs_are_told(tmp_path):
+    "As a disk from the last century has it"
+    mine = tmp_path/'mine'
+    paint_folder(mine, ['Amsel'], n=2, size=(80, 64))
+    odd = os.fsencode(mine)+b'/Gr\xfcnfink'
+    os.mkdir(odd), os.rename(mine/'Amsel'/'0.jpg', odd+b'/0.jpg'), os.rename(mine/'Amsel'/'1.jpg', os.fsencode(mine)+b'/Amsel/\xe9.jpg')
+    paint_folder(mine, ['Amsel'], n=1, seed=3, size=(80, 64))
+    status, out, err = birdclf('import', mine, '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and out.startswith('1 photographs are') and 'not in UTF-8: Amsel/\\udce9.jpg, Gr\\udcfcnfink/0.jpg.' in out and 'Rename them' in out
+    assert Counter(record.species for record in read_folder(mine, load_species())) == {'Amsel': 2, 'Grünfink': 1}
+    os.rename(odd, mine/'Grünfink')
+    assert birdclf('import', mine, '--data', tmp_path/'data')[1].startswith('1 photographs are')
+
+
+@pytest.mark.parametrize('text', ['sep=;\npath;creator;license\n{};Ida;CC BY 4.0\n', 'sep=\t\r\npath\tcreator\tlicense\r\n{}\tIda\tCC BY 4.0\r\n', '"path";"creator";"license";"seen, or heard"\n"{}";"Ida";"CC BY 4.0";"a, b, c"\n',
+                                  'path,creator,license\r{},Ida,CC BY 4.0\r', 'path;creator;license;;;\n{};Ida;CC BY 4.0;;;\n', '\ufeffpath ; Creator;LICENCE\n{};Ida;CC BY 4.0\n'],
+                         ids=['Excel says what', 'and with tabs', 'a comma in a name', 'an old Mac', 'empty columns', 'blanks and capitals'])
+def test_more_that_spreadsheets_write(tmp_path, text):
+    paint_folder(tmp_path/'painted', ['Amsel'], n=1, size=(80, 64))
+    (tmp_path/'painted'/'metadata.csv').write_bytes(text.format('Amsel\\0.jpg').encode())
+    status, out, err = birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')
+    assert (status, err) == (0, ''), err
+    assert [(row.creator, row.license, row.license_version) for row in rows_of(tmp_path/'data')] == [('Ida', 'by', '4.0')]
+
+
 def test_an_export_does_not_write_among_other_things(tmp_path):
     manifest_of(tmp_path/'data', [])
     (tmp_path/'mine').mkdir(), (tmp_path/'mine'/'diary.txt').touch()
@@ -1276,7 +1476,7 @@ def test_bytes_in_an_hour(tmp_path, monkeypatch):
 def test_the_sources_are_asked_one_after_the_other_with_pauses(tmp_path):
     "With the real limits: more than a second between two requests to one source, also across a restart; each is noted before it is sent"
     with Replay(catalogue(SpeciesList(BIRDS[:1]), 6)) as world:
-        for want in ('1', '3'): assert birdclf('search', '--bird', BIRDS[0].german, '--source', 'inat', '--want', want, '--data', tmp_path, world=world)[0] == 0
+        for want in ('1', '3'): assert birdclf('search', '--bird', BIRDS[0].german, '--source', 'inat', '--place', 'Austria', '--want', want, '--data', tmp_path, world=world)[0] == 0
         times = [visit.time for visit in world.log if '/inat/' in visit.path]
         with Manifest(tmp_path) as manifest: noted = manifest.requests_since('inat', 0)
         assert len(times) >= 2 and all(sent <= came for sent, came in zip(noted, times, strict=True)) and world.connections('127.0.0.1') == 1
@@ -1340,15 +1540,142 @@ def test_a_plan_sends_nothing(tmp_path):
         assert world.log == [] and not (tmp_path/'data').exists()
 
 
-@pytest.mark.parametrize('arguments, places', [([], {'8057'}), (['--country', 'FI'], {None}), (['--country', 'us'], {None}), (['--country', 'FI', '--inat-place', '7020'], {'7020'})])
-def test_nobody_is_asked_about_austria_who_is_not_asked_to(tmp_path, arguments, places):
-    "The plan says so too, and only Europe's countries are looked for in Europe"
+def asked_of(world, path): return [parse_qs(urlsplit(visit.path).query) for visit in world.log if urlsplit(visit.path).path == path]
+
+
+@pytest.mark.parametrize('arguments, words, inat, gbif', [
+    ([], 'in the whole world', [None], [{}]),
+    (['--place', 'Finland'], 'in Finland, then in Europe, then in the whole world', ['7020', '97391', None], [dict(country='FI'), dict(continent='EUROPE'), {}]),
+    (['--place', 'suomi'], 'in Finland, then in Europe', ['7020', '97391', None], [dict(country='FI'), dict(continent='EUROPE'), {}]),
+    (['--place', 'AT'], 'in Austria, then in Europe', ['8057', '97391', None], [dict(country='AT'), dict(continent='EUROPE'), {}]),
+    (['--place', 'USA'], 'in the United States, then in North America', ['1', '97394', None], [dict(country='US'), dict(continent='NORTH_AMERICA'), {}]),
+    (['--place', 'europa'], 'in Europe, then in the whole world', ['97391', None], [dict(continent='EUROPE'), {}]),
+    (['--place', 'Georgia'], 'in Georgia, then in Asia', ['900001', '97395', None], [dict(country='GE'), dict(continent='ASIA'), {}]),
+    (['--place', 'Lake Neusiedl'], 'in Lake Neusiedl, AT, then in Austria, then in Europe', ['900006', '8057', '97391', None], [dict(country='AT'), dict(continent='EUROPE'), {}]),
+    (['--place', '8057'], 'in Austria, then in Europe', ['8057', '97391', None], [dict(country='AT'), dict(continent='EUROPE'), {}]),
+    (['--place', 'world'], 'in the whole world', [None], [{}])])
+def test_a_place_reaches_every_source_and_is_told_in_words(tmp_path, arguments, words, inat, gbif):
+    "Nobody's home is guessed; the number is looked up once, and the second search sends nothing"
     with Replay(catalogue(SpeciesList(BIRDS[:1]), 6)) as world:
-        search = 'search', '--bird', BIRDS[0].german, '--source', 'inat,gbif', '--want', '3', '--data', tmp_path/'data', *arguments
-        plan, asked = birdclf(*search, '--plan', world=world), birdclf(*search, '--contact', 'me@example.org', world=world)
-        first = [parse_qs(urlsplit(request.path).query) for request in world.log if request.path.startswith('/inat')][0]
-    assert plan[0] == 0 and asked[0] == 0 and {first.get('place_id', [None])[0]} == places
-    assert ('about the whole world' in plan[1], 'about the whole world' in asked[1]) == (places == {None},)*2
+        search = 'search', '--bird', BIRDS[0].german, '--source', 'inat,gbif,commons,brave', '--want', '500', '--data', tmp_path/'data', '--allow-unknown-licence', *arguments
+        status, out, err = birdclf(*search, '--plan', world=world)
+        assert (status, err, world.log) == (0, '', []) and f'Birds are looked for {words if arguments[1:] != ["Lake Neusiedl"] and arguments[1:] != ["8057"] else "in"}' in out
+        assert ('iNaturalist is asked for' in out) == (len(inat) > 1)
+        status, out, err = birdclf(*search, world=world, command=IMPATIENT)
+        assert (status, err) == (0, '') and f'Birds are looked for {words}' in out
+        assert list(dict.fromkeys(question.get('place_id', [None])[0] for question in asked_of(world, '/inat/v1/observations'))) == inat
+        places = [{key: question[key][0] for key in ('country', 'continent') if key in question} for question in asked_of(world, '/gbif/v1/occurrence/search')]
+        assert [place for n, place in enumerate(places) if place not in places[:n]] == gbif
+        assert {question['country'][0] for question in asked_of(world, '/brave/res/v1/images/search')} == {gbif[0].get('country', 'ALL')}
+        at_home = [question['gcmtitle'][0] for question in asked_of(world, '/commons/w/api.php') if ' in ' in question.get('gcmtitle', [''])[0]]
+        assert bool(at_home) == ('country' in gbif[0]) or 'in Austria' in at_home[0]
+        sent = len(world.log)
+        assert birdclf(*search, world=world, command=IMPATIENT)[0] == 0 and len(world.log) == sent
+        out = birdclf(*search, '--plan', world=world)[1]
+        assert f'Birds are looked for {words}' in out and ('To iNaturalist, ' in out) == (len(inat) > 1) and 'is asked for' not in out
+
+
+@pytest.mark.parametrize('place, words', [('Springfield', "is several places to iNaturalist: Springfield, US (900004), Springfield, US (900005)"), ('Middle-earth', 'knows no place called'), ('900099', 'knows no place called'),
+                                          ('Iceland', 'knows no place called'), ('Finlnd', 'Did you mean Finland?'), ('Norht America', 'Did you mean North America?'), ('!!', 'no country')])
+def test_a_place_that_is_not_known_is_one_sentence(tmp_path, place, words):
+    "And no bird is asked for"
+    with Replay(catalogue(SpeciesList(BIRDS[:1]), 6)) as world:
+        status, out, err = birdclf('search', '--bird', BIRDS[0].german, '--place', place, '--data', tmp_path/'data', world=world, command=IMPATIENT)
+        assert (status, out) == (2, '') and words in one_sentence(err) and ('--place' in err) and not asked_of(world, '/inat/v1/observations')
+
+
+def test_a_place_when_inaturalist_does_not_answer(tmp_path):
+    "One sentence that says what can be done; a country needs it for iNaturalist alone"
+    with Replay(catalogue(SpeciesList(BIRDS[:1]), 6)) as world:
+        search = 'search', '--bird', BIRDS[0].german, '--want', '3', '--data', tmp_path/'data', '--place', 'Finland'
+        world.fail_next('inat', 404)
+        status, out, err = birdclf(*search, world=world, command=IMPATIENT)
+        assert (status, out) == (2, '') and "iNaturalist could not be asked where 'Finland' is (there is nothing at" in one_sentence(err) and 'https://www.inaturalist.org/places' in err
+        world.fail_next('inat', 200, body=b'{"results": [{"id": null}, 7, {"name": {}}]}')
+        assert 'knows no place' in birdclf(*search, world=world, command=IMPATIENT)[2]
+        before = len(world.log)
+        assert birdclf(*search, '--source', 'gbif', world=world, command=IMPATIENT)[0] == 0 and not any('/inat/' in visit.path for visit in world.log[before:])
+        world.fail_next('inat', 200, body=b'{"results": [{"id": 123, "name": "Finland", "display_name": "Finland", "admin_level": 0}]}')
+        status, out, err = birdclf(*search, '--want', '500', world=world, command=IMPATIENT)
+        assert (status, err) == (0, '') and asked_of(world, '/inat/v1/observations')[0]['place_id'] == ['123']
+
+
+@pytest.mark.parametrize('option, value, now', [('--country', 'FI', 'Finland'), ('--country', '', 'world'), ('--continent', 'north_america', "'North America'"), ('--inat-place', '7020', '7020'), ('--inat-place', 'Finland', 'Finland')])
+@pytest.mark.parametrize('plan', [[], ['--plan']])
+def test_who_still_types_the_old_options_is_told_the_new_one(tmp_path, plain_world, option, value, now, plan):
+    status, out, err = birdclf('search', *plan, option, value, '--data', 'data', world=plain_world, cwd=tmp_path)
+    assert (status, out) == (2, '') and err.endswith(f'--place {now}\n') and err.startswith(f'birdclf: {option} is --place now') and err.count('\n') == 1
+    assert not plain_world.log and not list(tmp_path.iterdir()) and option not in birdclf('search', '--help')[1]
+
+
+def test_birds_that_look_different_elsewhere_are_told(tmp_path, plain_world):
+    out = birdclf('search', '--plan', '--data', 'data', world=plain_world, cwd=tmp_path)[1]
+    assert 'Better with --place, since elsewhere they look different: Bachstelze, Rauchschwalbe.' in out
+    out = birdclf('search', '--plan', '--place', 'Austria', '--source', 'inat,flickr,openverse', '--data', 'data', world=plain_world, cwd=tmp_path)[1]
+    assert 'Better with' not in out and 'No places are known to Flickr and Openverse' in out
+
+
+def without_internet(patch):
+    "No name is found, as on a train"
+    def nothing(*_, **__): raise socket.gaierror(-2, 'Name or service not known')
+    patch.setattr(socket, 'getaddrinfo', nothing)
+
+
+def test_without_internet_it_is_one_sentence_before_anything_is_done(tmp_path, monkeypatch):
+    "No folder, no row that has failed; and a plan needs none"
+    without_internet(monkeypatch)
+    contact = '--contact', CONTACT, '--data', tmp_path/'data'
+    for more in ([], ['--place', 'Finland'], ['--place', 'Lake Neusiedl'], ['--source', 'gbif']):
+        status, out, err = birdclf('search', '--bird', 'Amsel', *more, *contact)
+        assert (status, out) == (2, '') and 'There is no internet here: api.' in one_sentence(err) and not (tmp_path/'data').exists()
+        assert birdclf('search', '--plan', '--bird', 'Amsel', *more, '--data', tmp_path/'data')[0] == 0
+    manifest_of(tmp_path/'data', ['https://upload.wikimedia.org/1.jpg', 'https://inaturalist-open-data.s3.amazonaws.com/2.jpg'])
+    status, out, err = birdclf('download', *contact)
+    assert (status, out) == (2, '') and 'There is no internet here: ' in one_sentence(err) and len(rows_of(tmp_path/'data', status='found')) == 2
+
+
+def test_every_step_says_the_next_one_as_it_has_to_be_typed(tmp_path):
+    "With the folder, the list and the network that were chosen; a blank in a name is quoted, and each line does what it says"
+    data, mine, birds = tmp_path/'my data', tmp_path/'mine', tmp_path/'my birds.csv'
+    birds.write_text('scientific,german\nTurdus merula,Amsel\nErithacus rubecula,Rotkehlchen\nCyanistes caeruleus,Blaumeise\nAnas platyrhynchos,Stockente\n', encoding='utf-8')
+    paint_folder(mine, ['Amsel', 'Rotkehlchen', 'Blaumeise', 'Stockente'], n=3, size=(240, 200))
+    given = '--data', str(data), '--species', str(birds)
+    line, said = ['import', str(mine), '--license', 'mine', *given], []
+    while line[0] in ('import', 'verify', 'suspect', 'split', 'export'):
+        status, out, err = birdclf(*line)
+        assert status == 0, err
+        last, = re.findall(r'^Next: birdclf (.*)$', out, re.M)
+        said.append(line := shlex.split(last.replace('FOLDER', shlex.quote(str(tmp_path/'my photographs')))))
+        if line[0] == 'clean': line = ['split', *line[1:]]
+    assert [words[0] for words in said] == ['verify', 'suspect', 'clean', 'export', 'train']
+    assert all(list(given) == words[-4:] for words in said[:-1]) and said[-1][1:3] == ['--photos', str(tmp_path/'my photographs')] and '--for-training' not in said[-2]
+    assert len(list((tmp_path/'my photographs').rglob('*.jpg'))) > 4
+    assert '--bundle' in birdclf('verify', '--bundle', Path(sources.__file__).parent/'bundle', *given)[1]
+    status, out, err = birdclf('clean', '--data', tmp_path/'second', '--by', 'Ida')
+    birdclf('import', mine, '--data', tmp_path/'second')
+    status, out, err = birdclf('clean', '--data', tmp_path/'second', '--by', 'Ida')
+    assert status == 2 and f'Next: birdclf verify --data {tmp_path/"second"}' in err
+
+
+def test_a_search_tells_its_bar_of_every_page(world, tmp_path):
+    "So that a line can come every ten seconds, also where a bird takes minutes; birds are counted once all the same"
+    lines = StringIO()
+    with pytest.MonkeyPatch.context() as patch, Manifest(tmp_path, write=True) as manifest:
+        patch.setenv('BIRDCLF_REPLAY', world.base)
+        for source in sources.SOURCES.values(): patch.setattr(source, 'limits', Limits(0.))
+        ask = Asker(manifest, Web(CONTACT, **TRUSTED))
+        report = gather(manifest, BIRDS[:3], [sources.Commons(ask)], 500, bar=partial(tqdm, file=lines, mininterval=0, miniters=1))
+    told = re.findall(r'(\d)/3 .*?pages=(\d+)', lines.getvalue())
+    assert report.pages > 8 and {int(pages) for _, pages in told} == set(range(1, report.pages+1))
+    assert [int(birds) for birds, _ in told] == sorted(int(birds) for birds, _ in told) and {birds for birds, _ in told} <= set('0123')
+    rare = StringIO()
+    with Manifest(tmp_path/'rare', write=True) as manifest: gather(manifest, BIRDS[:1], [Told()], 500, bar=partial(tqdm, file=rare, delay=1000, mininterval=1000))
+    assert rare.getvalue() == ''
+
+
+class Told(sources.Commons):
+    "Has one page, with nothing on it"
+    def search(self, *_): return [], None
 
 
 def test_a_plan_counts_what_is_there(gathered, world):
@@ -1362,8 +1689,7 @@ def test_a_plan_counts_what_is_there(gathered, world):
     (['search', '--contact', 'nobody'], {}, 'nobody'), (['search', '--contact', 'a@b\r\nCookie: c'], {}, '--contact'),
     (['search', '--source', 'google'], {}, 'google'), (['search', '--plan', '--source', 'inat,google'], {}, 'google'),
     (['search', '--source', 'flickr'], dict(BIRDCLF_FLICKR_KEY=''), 'BIRDCLF_FLICKR_KEY'), (['search', '--bird', 'Dodo'], {}, 'Dodo'), (['search', '--species', 'nowhere.csv'], {}, 'nowhere.csv'),
-    (['search', '--inat-place', 'Finland'], {}, 'is not a number'), (['search', '--plan', '--inat-place', 'Finland'], {}, 'is not a number'), (['search', '--plan', '--country', 'Finland'], {}, 'two letters'),
-    (['search', '--plan', '--continent', 'Atlantis'], {}, 'not a continent'),
+    (['search', '--place', 'Finlnd'], {}, 'Did you mean Finland?'), (['search', '--plan', '--place', 'Finlnd'], {}, 'Did you mean Finland?'),
     (['status'], {}, 'There is no manifest'), (['export', 'out'], {}, 'There is no manifest'), (['import', 'nowhere'], {}, 'nowhere')])
 def test_wrong_use_in_one_sentence(tmp_path, plain_world, arguments, env, words):
     "and without a trace: no request, no folder"

@@ -20,13 +20,15 @@ from birdclf.desks import all_observations, dice
 from birdclf.license import Policy, by_code, read_license
 from birdclf.handover import export_folder
 from birdclf.manifest import Manifest, Row
+from birdclf.region import Region, countries, region_of
 from birdclf.replay import Replay
 from birdclf.search import Asker, Busy, Limits, Puzzling, Stopped, Trouble, Unanswerable, gather, judged, plan, readmit, word_queries
-from birdclf.sources import SOURCES, Bing, Brave, Commons, Flickr, Gbif, INat, Openverse, identity, plain_text
+from birdclf.sources import SOURCES, Bing, Brave, Commons, Flickr, Gbif, INat, Openverse, identity, look_up, plain_text
 from birdclf.species import Species, load_species
 from birdclf.web import Web, user_agent
 
 BIRDS = load_species()
+AUSTRIA = Region('Austria', 'AT', 'EUROPE', ('8057',), 'Austria')
 BLACKBIRD, STARLING, CARRION, HOODED, WREN = map(BIRDS.find, ('Amsel', 'Star', 'Rabenkrähe', 'Nebelkrähe', 'Zaunkönig'))
 SHOWN = [BLACKBIRD, STARLING, CARRION, HOODED, WREN, *map(BIRDS.find, ('Fitis', 'Flussregenpfeifer'))]
 OPEN = {'cc0', 'pdm', 'by', 'by-sa'}
@@ -60,7 +62,7 @@ class Bench:
         self.ask = Asker(self.manifest, web, clock=self.clock, sleep=self.clock.sleep, rng=Random(0), **options)
 
     def gather(self, birds, kinds, want, *policy, ask=None):
-        return gather(self.manifest, birds, [kind(ask or self.ask, policy=Policy(*policy)) for kind in kinds], want, bar=quiet)
+        return gather(self.manifest, birds, [kind(ask or self.ask, policy=Policy(*policy), region=AUSTRIA) for kind in kinds], want, bar=quiet)
 
     def asked(self):
         "What has been asked since the last time"
@@ -271,6 +273,29 @@ def test_what_inaturalist_is_asked():
     assert params(INat(), CARRION, {}, None, 200)['photo_license'] == 'cc0,cc-by,cc-by-sa'
 
 
+@pytest.mark.parametrize('text, name, country, numbers', [('Springbok', 'Springbok, Northern Cape', '', ('93735',)), ('Springbok, Northern Cape', 'Springbok, Northern Cape', '', ('93735',)),
+                                                          ('89191', 'Conservation Area Riversdale, CA, NZ', 'NZ', ('89191',)), ('Riversdale', 'Conservation Area Riversdale, CA, NZ', 'NZ', ('89191',))])
+def test_a_place_as_inaturalist_has_told_of_it(sample, text, name, country, numbers):
+    "Recorded answers; what the place lies in is asked for, and does without an answer"
+    asked = []
+
+    def ask(source, question):
+        asked.append((question.url.rpartition('/v1/places/')[2], dict(question.params)))
+        if len(asked) == 2: raise Stopped('not now')
+        return sample(f"inaturalist/v1_get_places_{'autocomplete' if text[0] == 'S' else 'by_id'}")
+
+    region = look_up(ask, region_of(text))
+    assert (region.name, region.country, region.inat) == (name, country, numbers) and region.continent == ('OCEANIA' if country else '')
+    assert asked[0] == (('89191', {}) if text.isdecimal() else ('autocomplete', dict(q=text.partition(',')[0])))
+
+
+def test_every_country_has_a_place():
+    "By its code and all of its names"
+    for country in set(countries().values()):
+        for name in (country.code, *country.names): assert (region_of(name).country, region_of(name).continent) == (country.code, country.continent), name
+    assert not Region() and str(Region()) == 'in the whole world' and [kind().queries(BLACKBIRD) for kind in (INat, Commons)][0] == [{}]
+
+
 # GBIF
 
 def gbif(answer, scientific, place=0): return Gbif().read(answer, bird(scientific), scientific, dict(key=1, area=place, offset=0))
@@ -307,7 +332,7 @@ def test_the_licence_of_the_record_is_not_that_of_the_photograph(sample, manifes
 
 
 def test_specimens_and_media_without_an_address(sample):
-    rows, after = Gbif().read(sample('_constructed/gbif_occurrence_search_bird'), BLACKBIRD, 'Turdus merula', dict(key=1, area=2, offset=0))
+    rows, after = Gbif().read(sample('_constructed/gbif_occurrence_search_bird'), BLACKBIRD, 'Turdus merula', dict(key=1, area=0, offset=0))
     assert [(row.license, bool(row.reason)) for row in rows] == [('by', False), ('arr', True)] and after is None
     assert rows[0].identity == 'inat:800000201' and 'PRESERVED_SPECIMEN' in rows[1].reason
 
@@ -320,7 +345,7 @@ def test_only_an_exact_name_has_a_key(sample, change):
 
 
 def test_what_gbif_is_asked():
-    near, far = (params(Gbif(), CARRION, 'Corvus corone', dict(key=7, area=area, offset=0), 200) for area in (0, 2))
+    near, far = (params(Gbif(region=AUSTRIA), CARRION, 'Corvus corone', dict(key=7, area=area, offset=0), 200) for area in (0, 2))
     assert near['country'] == 'AT' and not {'country', 'continent'} & set(far) and near['limit'] <= 300
     assert near['checklistKey'] == Gbif.BACKBONE and (near['mediaType'], near['basisOfRecord'], near['occurrenceStatus']) == ('StillImage', 'HUMAN_OBSERVATION', 'PRESENT')
     assert params(Gbif(), CARRION, 'Corvus corone', None, 200) == dict(name='Corvus corone', kingdom='Animalia')
@@ -329,7 +354,7 @@ def test_what_gbif_is_asked():
 @pytest.mark.parametrize('size', [50, 150, 300])
 def test_gbif_is_never_asked_beyond_its_end(size):
     "offset and limit together stay within 100,000, whatever the size of a page"
-    position, asked = dict(key=1, area=2, offset=99_990-3*size), 0
+    position, asked = dict(key=1, area=0, offset=99_990-3*size), 0
     while position and asked < 10:
         question = params(Gbif(), BLACKBIRD, 'Turdus merula', position, size//3)
         assert question['offset']+question['limit'] <= 100_000
@@ -688,7 +713,7 @@ def test_refusals_are_not_repeated(bench, kind, status):
     bench.world.fail_next(kind.name, status, 50, b'{}')
     report = bench.gather([WREN], [kind], 10, True, True)
     asked = bench.asked()
-    assert 1 <= len(asked) == len(set(asked)) <= len(kind().queries(WREN)) and [seconds for seconds in bench.clock.slept if seconds >= 5] == []
+    assert 1 <= len(asked) == len(set(asked)) <= len(kind(region=AUSTRIA).queries(WREN)) and [seconds for seconds in bench.clock.slept if seconds >= 5] == []
     assert (kind.name in report.stopped) == (status in (401, 403, 404, 410) and (kind, status) != (Openverse, 401))
 
 
@@ -1105,7 +1130,7 @@ def changed(answer, path, new):
 
 def crashes(bench, kind, news, patient):
     "What happens when one value of an answer is something else: the places, and the errors; `patient` ones may give up the page, in a sentence"
-    found, cursor = {}, (int(kind is Commons), dict(key=2490719, area=2, offset=0) if kind is Gbif else None)
+    found, cursor = {}, (int(kind is Commons), dict(key=2490719, area=0, offset=0) if kind is Gbif else None)
     real = kind(bench.ask, policy=Policy(True, True))
     answer = bench.ask(real, real.question(BLACKBIRD, real.queries(BLACKBIRD)[cursor[0]], cursor[1], 50))
     if kind is Commons: answer['query']['pages'] = [page for page in answer['query']['pages'] if page.get('imageinfo')]
