@@ -7,6 +7,7 @@ __all__ = ['Shipped', 'to_onnx', 'licenses_of', 'model_card', 'export', 'make_mo
 
 # %% ../nbs/43_export.ipynb #00000002
 import copy,io,platform,warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
@@ -18,13 +19,14 @@ from timm.layers import Conv2dSame
 from torch import nn
 
 from .backbone import get_backbone
-from .bundle import Bundle,check_place,save_bundle
+from .bundle import Bundle,check_place,learned_from,save_bundle
 from .evaluate import Figure,Judged,Predictions,judge,show_figures,wilson
 from .folder import (
-    NOT_BIRD,OTHER_BIRD,Record,check_writable,labels_of,one_by_one,read_folder,read_metadata,several_names)
+    NOT_BIRD,OTHER_BIRD,Record,check_writable,labels_of,on_side,one_by_one,read_folder,read_metadata,several_names)
 from .places import FINDING,PLACES,load_found,load_places
 from .species import SpeciesList,load_species
-from .train import Recipe,check_sources,cross_validate,fingerprint,look_at,rank_distrib,train
+from .strangers import is_lent,lend
+from .train import Recipe,check_sources,cross_validate,fingerprint,look_at,on_screen,rank_distrib,train
 
 # %% ../nbs/43_export.ipynb #00000005
 class Shipped(nn.Module):
@@ -133,6 +135,16 @@ def _small_birds(species, recipe):
         lines.append(f'| {what[:1].upper()}{what[1:]} | {part} of {all_} ({100*part/all_:.1f} %) | {low} to {high} |')
     return '\n'.join(lines)+'\n'
 
+# %% ../nbs/43_export.ipynb #e412f737
+def _strangers_said(records):
+    "How many strangers were learned from, and where they are from"
+    def counted(lent): return [sum(r.species==label and is_lent(r)==lent for r in records) for label in (OTHER_BIRD, NOT_BIRD)]
+    (others, nothing), (birds, things) = counted(False), counted(True)
+    said = f'{others:,} of other birds and {nothing:,} of things that are no birds.'
+    if not birds+things: return said
+    return (f'{said} Beside those, {birds:,} other birds and {things:,} things from the set that ships with birdclf '
+            'were learned from, as numbers.')
+
 # %% ../nbs/43_export.ipynb #0000000b
 def model_card(
     species:SpeciesList,
@@ -143,7 +155,6 @@ def model_card(
 )->str:                   # Markdown
     "What must be known before this model is used"
     backbone = get_backbone(recipe.backbone)
-    others, nothing = (sum(r.species==label for r in records) for label in (OTHER_BIRD, NOT_BIRD))
     ours = [r for r in records if r.species not in (OTHER_BIRD, NOT_BIRD)]
     trained = 'Its last layer was replaced; the others are as they were.'
     if recipe.epochs: trained = 'Every layer was then trained further.'
@@ -155,8 +166,7 @@ def model_card(
 
 ## Trained on
 
-{len(ours):,} photographs of {len(species)} species, {others:,} of other birds and {nothing:,} of things that are \
-no birds.
+{len(ours):,} photographs of {len(species)} species, {_strangers_said(records)}
 {about}
 {_DEMONSTRATION}
 
@@ -185,10 +195,13 @@ def export(
     records:list[Record], # What it was trained on
     judged:Judged,        # Of `evaluate.judge`
     about:str='',         # Of the photographs' licences, a sentence
+    side:str='both',      # On which of `SIDES` those are
 )->Bundle:
     "Write `model` and all that is known of it as a bundle"
-    training = dict(backbone=recipe.backbone, photographs=len(records), recipe=asdict(recipe),
-                    manifest_sha256=fingerprint(records, species, recipe))
+    photographs = [r.path for r in records if not is_lent(r)]
+    training = dict(backbone=recipe.backbone, photographs=len(photographs), lent=len(records)-len(photographs),
+                    recipe=asdict(recipe), manifest_sha256=fingerprint(records, species, recipe), side=side,
+                    learned=learned_from(photographs))
     versions = {p: version(p) for p in ('birdclf','torch','fastai','timm','onnx')}
     scores = {f.name: dict(value=f.value, low=f.low, high=f.high) for f in judged.figures}
     places = load_places(recipe.backbone)
@@ -199,30 +212,23 @@ def export(
         training=training, versions={'python': platform.python_version()}|versions,
         scores={name: score for name,score in scores.items() if np.isfinite(list(score.values())).all()})
 
-# %% ../nbs/43_export.ipynb #00000015
-def _strangers_missing(counts:np.ndarray)->str: # As `labels_of` orders them
-    "A warning, if there was nothing to learn strangers from; '' otherwise"
-    kinds = 'other_birds/ (birds that are none of yours)', 'not_bird/ (what is no bird)'
-    missing = [name for name,n in zip(kinds, counts[-2:]) if not n]
-    if not missing: return ''
-    return (f"WARNING: there was no {' and no '.join(missing)} to learn from. What this model says to such photographs "
-            "nobody knows, and often it will be wrong: "
-            f"add {'such folders' if len(missing)>1 else 'such a folder'} and train again.\n")
-
 # %% ../nbs/43_export.ipynb #c370afc0
-def _looked_at(photos, species, recipe, runs, weights):
+def _looked_at(photos, species, recipe, runs, weights, side, bar):
     "What the backbone sees in all photographs, which of `labels_of` each is, and how many there are of each"
-    records, warning = one_by_one(read_folder(photos, species))
-    check_sources(records)
-    for sentence in filter(None, (*several_names(photos, species), warning)): print(sentence, flush=True)
-    seen = look_at(records, recipe, get_backbone(recipe.backbone).load(weights), runs)
+    records, warning = one_by_one(on_side(read_folder(photos, species), side))
+    lent, about = lend(records, species, recipe)
+    check_sources(records+(lent.records if lent else []))
+    for sentence in filter(None, (*several_names(photos, species), warning, about)): print(sentence, flush=True)
+    seen = look_at(records, recipe, get_backbone(recipe.backbone).load(weights), runs, bar)
+    if lent: seen += lent
     labels = labels_of(species)
     truth = np.array([labels.index(r.species) for r in seen.records])
-    counts = np.bincount(truth, minlength=len(labels))
+    mine = truth[[not is_lent(r) for r in seen.records]]
+    counts = np.bincount(mine, minlength=len(labels))
     print(f'{counts[:-2].sum():,} photographs of {(counts[:-2]>0).sum()} of {len(species)} species, '
           f'{counts[-2]:,} of other birds, {counts[-1]:,} of no bird')
     for problem in seen.problems: print('left out:', problem)
-    return seen, truth, counts
+    return seen, truth, about if not lent else ''
 
 # %% ../nbs/43_export.ipynb #7243fdfd
 def make_model(
@@ -234,12 +240,14 @@ def make_model(
     runs:Path=Path('runs'),        # Keeps the predictions of the cross-validation
     seeds:tuple=(0,1,2),           # Of its rounds
     weights:Path|None=None,        # Folder of weight files; default: `weights_folder()`
+    side:str='both',               # One of `SIDES`: what it may learn from
+    bar:Callable=on_screen,        # Shows how far the looking is
 )->Bundle|None:                    # None in all processes but the first
     "Photographs in, a judged and described bundle out; prints what it does"
     check_place(Path(folder))
     check_writable(runs)
     about = licenses_of(photos)
-    seen, truth, counts = _looked_at(photos, species, recipe, runs, weights)
+    seen, truth, warning = _looked_at(photos, species, recipe, runs, weights, side, bar)
     logits = cross_validate(seen, species, recipe, runs=runs, seeds=seeds, weights=weights)
     groups = np.array([r.group for r in seen.records])
     judged = judge(Predictions(logits, truth, groups, labels_of(species)))
@@ -247,5 +255,6 @@ def make_model(
     print('Now on all of them:', flush=True)
     model = train(seen, species, recipe, weights=weights, runs=runs)
     if rank_distrib(): return None # Of several processes, the first one writes
-    print(end=_strangers_missing(counts))
-    return export(folder, model, species=species, recipe=recipe, records=seen.records, judged=judged, about=about)
+    if warning: print(warning) # Once more: the first time was long ago
+    return export(folder, model, species=species, recipe=recipe, records=seen.records, judged=judged, about=about,
+                  side=side)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['WORKERS', 'OUTCOMES', 'BANDS', 'logits_of', 'Asked', 'ask', 'measured', 'interval', 'outcome', 'Bird', 'by_bird',
-           'mixed_up', 'Band', 'by_size', 'Report', 'evaluate_folder', 'report_of', 'many', 'likely', 'show_report',
-           'draw_reliability', 'prices', 'draw_price', 'drawing', 'text', 'path_within', 'html_page', 'ReportError',
-           'check_report', 'save_report']
+           'mixed_up', 'Band', 'by_size', 'Report', 'evaluate_folder', 'report_of', 'many', 'likely', 'warning',
+           'show_report', 'draw_reliability', 'prices', 'draw_price', 'drawing', 'text', 'path_within', 'html_page',
+           'ReportError', 'check_report', 'save_report']
 
 # %% ../nbs/45_report.ipynb #00000002
 import base64,html,io
@@ -21,12 +21,12 @@ from tempfile import NamedTemporaryFile
 
 import numpy as np
 
-from .bundle import Bundle
+from .bundle import Bundle,has_seen
 from .classify import Answer,Classifier,decide
 from .errors import Refusal
 from .evaluate import Figure,Predictions,figures,open_set,probabilities,wilson,written
 from .files import whole
-from .folder import NOT_BIRD,OTHER_BIRD,PhotosError,Record,labels_of,read_folder
+from .folder import NOT_BIRD,OTHER_BIRD,PhotosError,Record,labels_of,on_side,read_folder
 from .photo import PhotoError,open_photo
 from .species import Species
 
@@ -210,6 +210,7 @@ class Report:
     birds:list[Bird]
     pairs:list[tuple[Species,Species,int,int]]
     sizes:list[Band]     # None where the bundle finds no birds
+    seen:int|None=None   # How many of the photographs the model has learned from; None if it does not say
 
     def counts(self)->dict[str,Counter]:
         "For each kind of photograph that is there, 'ours', `OTHER_BIRD` or `NOT_BIRD`: how often each outcome"
@@ -228,9 +229,11 @@ def evaluate_folder(
     classifier:Classifier,
     folder:str|Path,        # As `read_folder` takes it; names in any language of the bundle's list
     bar:Callable|None=None, # tqdm, for example
+    side:str='both',        # One of `SIDES`
 )->Report:
     "How well `classifier` names the photographs of `folder`"
-    return report_of(Path(folder), ask(classifier, read_folder(folder, classifier.species), bar))
+    records = on_side(read_folder(folder, classifier.species), side)
+    return report_of(Path(folder), ask(classifier, records, bar))
 
 def report_of(
     folder:Path,   # That holds all photographs of `asked`
@@ -239,7 +242,9 @@ def report_of(
     "All that there is to say about answers"
     outcomes = [outcome(asked.answer(i), record.species) for i,record in enumerate(asked.records)]
     sizes = by_size(asked, outcomes)
-    return Report(folder, asked, measured(asked), outcomes, by_bird(asked), mixed_up(asked), sizes)
+    seen = has_seen(asked.bundle, [record.path for record in asked.records])
+    return Report(folder, asked, measured(asked), outcomes, by_bird(asked), mixed_up(asked), sizes,
+                  None if seen is None else sum(seen))
 
 # %% ../nbs/45_report.ipynb #0000001e
 _GROUPS = {'ours': 'of its birds', OTHER_BIRD: 'of other birds', NOT_BIRD: 'of no birds'}
@@ -260,6 +265,25 @@ def likely(part:int, whole:int)->str:
     "'45 % to 94 %': Wilson's interval of a share"
     return ' to '.join(f'{100*x:.0f} %' for x in wilson(part, whole))
 
+# %% ../nbs/45_report.ipynb #45b410e0
+_MEMORY = ('The figures say how well it remembers those, and nothing about photographs that it has not seen. Judge by others: '
+           'what was split has a test side, birdclf train --on training leaves it alone, and birdclf evaluate --on test '
+           'asks about nothing else.')
+_NOBODY_KNOWS = ('Were these photographs among those that the model was trained on? Then the figures say how well it '
+                 'remembers them, and nothing about photographs that it has not seen. The model does not say.')
+_BY_HAND = 'Pictures by the same hand on the same afternoon make the figures too kind as well, and those nobody recognises.'
+
+def warning(report:Report)->str: # '' if there is none
+    "A warning, if the model was trained on some of what it is judged by"
+    if not report.seen: return ''
+    return (f"WARNING: this model has learned from {report.seen:,} of these {many(len(report.outcomes), 'photograph')}. "
+            f'{_MEMORY}')
+
+def _remembers(report):
+    "What there is to say about the model's memory, on the page"
+    if report.seen is None: return f'{_NOBODY_KNOWS} {_BY_HAND}'
+    return warning(report) or f'None of these files is one that the model was trained on. {_BY_HAND}'
+
 # %% ../nbs/45_report.ipynb #00000020
 def _missed(bird):
     taken_for = bird.taken_for[0][0].english
@@ -275,7 +299,7 @@ def _sizes(report):
 def show_report(report:Report, most:int=5)->str:
     "The figures, what a visitor would have read, and the hardest birds, for a terminal"
     counts = report.counts()
-    lines = [_summary(report), '']
+    lines = [*filter(None, [warning(report)]), _summary(report), '']
     lines += [f'  {f.meaning:46} {written(f.name, f.value):>8}   {interval(f)}' for f in report.figures]
     lines += ['', f"  {'A visitor would have read':34}" + ''.join(f'{_GROUPS[kind]:>16}' for kind in counts)]
     for key,meaning in OUTCOMES.items():
@@ -531,10 +555,7 @@ def html_page(report:Report)->str:
 <style>{_style()}</style></head><body>
 <h1>{text(title)}</h1>
 <p>{text(_summary(report))}</p>
-<p class="warning">Were these photographs among those that the model was trained on? Then the figures say how well it \
-remembers them, and nothing about
-photographs that it has not seen. The same goes for photographs by the same hand on the same afternoon. \
-Nobody can tell from the files: you have to know.</p>
+<p class="warning">{text(_remembers(report))}</p>
 {''.join(f'<section>{section(report)}</section>' for section in _SECTIONS)}
 <p class="note">Written by birdclf. Bundle {text(bundle.name)}, created {text(bundle.created)}.</p>
 </body></html>

@@ -9,12 +9,16 @@ __all__ = []
 import os,sys
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 
 from .command import argument,natural,need,progress,put,real_name,verb,visible
 
 # %% ../nbs/65_training_verbs.ipynb #6a2d9eb6
 PHOTOS = argument('--photos', required=True, metavar='DIR',
                   help='a folder with a folder of photographs for each species')
+LEARN = argument('--on', choices=('training', 'both'), default='both', metavar='SIDE',
+                 help='learn from this side of what was split, training or both (default: both); strangers are dealt '
+                 'to the sides by their kind')
 RUNS = (argument('--species', metavar='CSV', help='a list of your own birds (default: the 74 of the book)'),
         argument('--runs', default='runs', metavar='DIR',
                  help='keeps what an interrupted training needs (default: runs)'),
@@ -22,20 +26,28 @@ RUNS = (argument('--species', metavar='CSV', help='a list of your own birds (def
                  '(default: $BIRDCLF_WEIGHTS, or a cache that is filled from the internet)'))
 
 # %% ../nbs/65_training_verbs.ipynb #48501bd3
+def _next(args):
+    "What to do with the model"
+    photos, bundle = (quote(real_name(name)) for name in (args.photos, args.bundle))
+    if args.on=='both': return f'Next: birdclf app --bundle {bundle}'
+    return f'Next: birdclf evaluate {photos} --on test --bundle {bundle}'
+
 def _make_model(args):
     "Train as `args` say"
     from birdclf.export import make_model
     from birdclf.species import load_species
     from birdclf.train import Recipe
     make_model(Path(args.photos), Path(args.bundle), species=load_species(args.species),
-               recipe=Recipe(backbone=args.backbone, epochs=args.epochs), runs=Path(args.runs), weights=args.weights)
+               recipe=Recipe(backbone=args.backbone, epochs=args.epochs), runs=Path(args.runs), weights=args.weights,
+               side=args.on, bar=progress)
 
 # %% ../nbs/65_training_verbs.ipynb #00000015
 @verb('train', 'make a model from photographs', '''
         birdclf train --photos photographs
+        birdclf train --photos photographs --on training
         birdclf train --photos photographs --bundle finnish --species finnish.csv
         torchrun --nproc_per_node 2 --no-python birdclf train --photos photographs --epochs 3''',
-    PHOTOS,
+    PHOTOS, LEARN,
     argument('--bundle', default='runs/bundle', metavar='DIR', help='receives the model (default: runs/bundle)'),
     argument('--backbone', default='mobilenetv2-inat', metavar='NAME',
              help='the pretrained network (default: mobilenetv2-inat, which knows 964 birds)'),
@@ -47,8 +59,7 @@ def train(args)->int:
     need('Training', 'train', 'torch')
     if int(os.environ.get('RANK') or 0): sys.stdout = open(os.devnull, 'w', encoding='utf-8')
     _make_model(args)
-    from shlex import quote
-    put(f'Next: birdclf app --bundle {quote(args.bundle)}')
+    put(_next(args))
     return 0
 
 # %% ../nbs/65_training_verbs.ipynb #e5a10102
@@ -63,7 +74,8 @@ def _compare(args):
     known, held = sides(records)
     for sentence in filter(None, (*several_names(args.photos, species), warning)): put(visible(sentence))
     put(f'{len(known):,} photographs to train on, {len(held):,} of other sources to judge by')
-    put(listed(compare(known, held, species, args.backbones, runs=Path(args.runs), weights=args.weights)))
+    put(listed(compare(known, held, species, args.backbones, runs=Path(args.runs), weights=args.weights,
+                       bar=progress)))
 
 # %% ../nbs/65_training_verbs.ipynb #3ca838dc
 @verb('compare', 'let several networks compete for your birds, each with a learning rate that suits it', '''
@@ -82,6 +94,11 @@ def compare(args)->int:
     return 0
 
 # %% ../nbs/65_training_verbs.ipynb #e5a10002
+def _learn_from_both(args):
+    "What comes after the test side was asked about"
+    folder, bundle = quote(real_name(args.folder)), quote(real_name(args.bundle or 'runs/bundle'))
+    return f'Next, to learn from both sides: birdclf train --photos {folder} --on both --bundle {bundle}'
+
 def _evaluated(args):
     "The report on a model and a folder; it is saved"
     from birdclf.classify import Classifier
@@ -90,16 +107,18 @@ def _evaluated(args):
     check_report(args.report)
     classifier = Classifier.load(args.bundle)
     for sentence in several_names(args.folder, classifier.species): put(visible(sentence))
-    report = evaluate_folder(classifier, args.folder, progress if find_spec('tqdm') else None)
+    report = evaluate_folder(classifier, args.folder, progress if find_spec('tqdm') else None, args.on)
     save_report(args.report, report)
     return report
 
 # %% ../nbs/65_training_verbs.ipynb #fd7900ac
 @verb('evaluate', 'say how well a model names photographs whose birds you know', '''
         birdclf evaluate photographs
-        birdclf evaluate photographs --bundle runs/bundle --report new.html''',
+        birdclf evaluate photographs --on test --bundle runs/bundle --report new.html''',
     argument('folder', metavar='FOLDER',
              help='a folder with a folder of photographs for each species, and perhaps other_birds/ and not_bird/'),
+    argument('--on', choices=('training', 'test', 'both'), default='both', metavar='SIDE',
+             help='ask about this side of what was split, training, test or both (default: both)'),
     argument('--report', default='report.html', metavar='FILE',
              help='receives the report, an HTML page (default: report.html)'),
     argument('--bundle', metavar='DIR',
@@ -112,6 +131,7 @@ def evaluate(args)->int:
     for record,why in report.asked.unread: put(visible(f'{real_name(path_within(report, record))}: {why}'))
     put(f'The report is in {visible(real_name(args.report))}. '
         'It holds small copies of the photographs of the worst mistakes.')
+    if args.on=='test': put(_learn_from_both(args))
     return 1 if report.asked.unread else 0
 
 # %% ../nbs/65_training_verbs.ipynb #e5a10104
