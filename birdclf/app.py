@@ -51,6 +51,7 @@ WORDS |= dict(
     one_of=('One of these', 'Einer von diesen'),
     other_bird=('A bird, but none of ours', 'Ein Vogel, aber keiner von unseren'),
     not_bird=('Not a bird', 'Kein Vogel'),
+    none_of_these=('None of these', 'Nichts davon'),
     unreadable=('I cannot read this', 'Das kann ich nicht lesen'),
     compare=('How sure?', 'Wie sicher?'),
     resembles=('What it resembles most', 'Wem er am ähnlichsten sieht'),
@@ -150,6 +151,19 @@ class _Shown(anywidget.AnyWidget):
     samples = traitlets.List(list(_samples())).tag(sync=True)
     served = traitlets.Bool(help='Does a server answer, instead of this Python?').tag(sync=True)
 
+# %% ../nbs/52_app.ipynb #7125dbe1
+_OF_A_KIND = dict(
+    title=('Which of these is it?', 'Was davon ist es?'),
+    lead=('Show it a photo. It knows {n} {kind} by sight.', 'Ein Foto genügt. Die Seite kennt {n} vom Sehen ({kind}).'),
+    touch=('Best with all of it, as large as it gets.', 'Am besten ganz, so groß es geht.'),
+    known=('Which {kind} does it know?', 'Was kennt sie ({kind})?'))
+
+def _for_kind(words, kind):
+    "Those of `words` that are different on a page about `kind`"
+    if kind=='birds': return {}
+    def said(key, language): return _OF_A_KIND[key][language=='de'].replace('{kind}', kind)
+    return {key: {language: said(key, language) for language in words[key]} for key in _OF_A_KIND}
+
 # %% ../nbs/52_app.ipynb #f9e90ded
 class BirdPage(_Shown):
     "The page; everything it says, it has from its `session`, or from a server"
@@ -160,8 +174,10 @@ class BirdPage(_Shown):
     ):
         known = known or session.known()
         words = {key: dict(zip(LANGUAGES, said)) for key,said in WORDS.items()} | dict(heavy=known['heavy'])
+        words |= _for_kind(words, known.get('kind', 'birds'))
         limits = known['limits'] | dict(as_is=AS_IS, side=_SIDE, part=_PART)
-        super().__init__(words=words, limits=limits, birds=known['birds'], language=language, served=session is None)
+        super().__init__(words=words, limits=limits, birds=known['birds'], language=language, served=session is None,
+                         **{} if known.get('kind', 'birds')=='birds' else dict(samples=[]))
         self.session = session
         self.on_msg(self.hear)
 

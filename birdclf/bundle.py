@@ -144,7 +144,11 @@ class Bundle:
     @cached_property
     def fingerprint(self)->str:
         "The SHA-256 of its model: which one this is, whatever its folder is called"
-        return sha256(self.model).hexdigest()
+    @property
+    def kind(self)->str:
+        "What it names: 'birds', or what somebody has said instead when it was trained"
+        said = self.training.get('kind')
+        return said if isinstance(said, str) and said.isprintable() and 0<len(said)<=40 else 'birds'
 
 # %% ../nbs/50_bundle.ipynb #00000018
 def _part(kind, value, name):

@@ -269,10 +269,12 @@ def between(figure:Figure)->str:
     if figure.low==figure.high or not np.isfinite([figure.low, figure.high]).all(): return '-'
     return f'{written(figure.name, figure.low)} to {written(figure.name, figure.high)}'
 
-def show_figures(found:list[Figure])->str:
+def show_figures(found:list[Figure], kind:str='birds')->str:
     "A Markdown table of all figures there are; '-' for one that says nothing here"
     said = {f.name: (written(f.name, f.value), between(f)) for f in found}
-    cells = [(meaning, *said.get(name, ('-', '-'))) for name,meaning in _MEANINGS.items()]
+    meanings = {name: meaning.replace('no bird', 'none of these').replace('birds', kind) for name,meaning in _MEANINGS.items()}
+    if kind=='birds': meanings = _MEANINGS
+    cells = [(meaning, *said.get(name, ('-', '-'))) for name,meaning in meanings.items()]
     rows = [f"| {' | '.join(row)} |" for row in cells]
     return '\n'.join(['| | | 95 % interval |', '| --- | --- | --- |', *rows])
 

@@ -130,8 +130,10 @@ OUTCOMES = dict(
     wrong='sure, and wrong',
     not_listed='a short list, without it',
     other_bird='called another bird',
-    not_bird='called no bird')
-_GOOD = {('ours','right'), ('ours','listed'), (OTHER_BIRD,'other_bird'), (NOT_BIRD,'not_bird')}
+    not_bird='called no bird',
+    none_of_these='called none of these')
+_GOOD = {('ours','right'), ('ours','listed'), (OTHER_BIRD,'other_bird'), (NOT_BIRD,'not_bird'),
+         (OTHER_BIRD,'none_of_these'), (NOT_BIRD,'none_of_these')}
 
 def outcome(
     answer:Answer,
@@ -219,6 +221,11 @@ class Report:
         for kind,out in zip(kinds, self.outcomes): counts[kind][out] += 1
         return counts
 
+    def possible(self)->dict[str,str]:
+        "Those of `OUTCOMES` that this bundle can have"
+        kinds = ('none_of_these',) if self.asked.bundle.kind=='birds' else ('other_bird', 'not_bird')
+        return {key: meaning for key,meaning in OUTCOMES.items() if key not in kinds}
+
     def worst(self, most:int=12)->list[int]:
         "Positions of the answers that named a wrong bird, the surest first"
         wrong = [i for i,out in enumerate(self.outcomes) if out in ('wrong','not_listed')]
@@ -247,7 +254,11 @@ def report_of(
                   None if seen is None else sum(seen))
 
 # %% ../nbs/45_report.ipynb #0000001e
-_GROUPS = {'ours': 'of its birds', OTHER_BIRD: 'of other birds', NOT_BIRD: 'of no birds'}
+_GROUPS = {'ours': 'of its {kind}', OTHER_BIRD: 'of other {kind}', NOT_BIRD: 'of no {kind}'}
+
+def _group(report, name):
+    "What photographs of that kind are called"
+    return _GROUPS[name].format(kind=report.asked.bundle.kind)
 
 def many(n:int, thing:str)->str:
     "'1 photograph', '1,200 photographs'"
@@ -256,7 +267,7 @@ def many(n:int, thing:str)->str:
 def _summary(report):
     "Who was asked about what, in a sentence or two"
     bundle, unread = report.asked.bundle, len(report.asked.unread)
-    parts = ', '.join(f'{count.total():,} {_GROUPS[kind]}' for kind,count in report.counts().items())
+    parts = ', '.join(f'{count.total():,} {_group(report, kind)}' for kind,count in report.counts().items())
     said = (f"{many(len(report.outcomes), 'photograph')} ({parts}), asked of {bundle.name!r} of {bundle.created}, "
             f"which knows {len(bundle.species)}; {len(report.birds)} of those are here.")
     return said+(f" {many(unread, 'file')} could not be read." if unread else '')
@@ -301,8 +312,8 @@ def show_report(report:Report, most:int=5)->str:
     counts = report.counts()
     lines = [*filter(None, [warning(report)]), _summary(report), '']
     lines += [f'  {f.meaning:46} {written(f.name, f.value):>8}   {interval(f)}' for f in report.figures]
-    lines += ['', f"  {'A visitor would have read':34}" + ''.join(f'{_GROUPS[kind]:>16}' for kind in counts)]
-    for key,meaning in OUTCOMES.items():
+    lines += ['', f"  {'A visitor would have read':34}" + ''.join(f'{_group(report, kind):>16}' for kind in counts)]
+    for key,meaning in report.possible().items():
         lines.append(f'  {meaning:34}' + ''.join(f'{count[key]:16,}' for count in counts.values()))
     lines += _sizes(report)
     missed = [bird for bird in report.birds if bird.right<bird.n]
@@ -437,8 +448,8 @@ def _verdicts_section(report):
         n, all_ = counts[kind][key], counts[kind].total()
         said = f'{n:,}<small>{100*n/all_:.0f} %</small>' if n else '0'
         return f'<b>{said}</b>' if (kind, key) in _GOOD else said
-    rows = [[meaning, *(cell(kind, key) for kind in counts)] for key,meaning in OUTCOMES.items()]
-    head = ['', *(f'{count.total():,} {_GROUPS[kind]}' for kind,count in counts.items())]
+    rows = [[meaning, *(cell(kind, key) for kind in counts)] for key,meaning in report.possible().items()]
+    head = ['', *(f'{count.total():,} {_group(report, kind)}' for kind,count in counts.items())]
     held = 100*report.asked.bundle.thresholds.coverage
     return f"""<h2>What a visitor would have read</h2>
 {_wide_table(head, rows)}

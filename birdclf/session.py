@@ -136,5 +136,5 @@ def _explained(classifier, photo, message)->tuple:
 def known(classifier)->dict:
     "What the page is told before there is a photo"
     heavy = {language: PhotoError('too_large_bytes', '{n}').sentence(language) for language in LANGUAGES}
-    return dict(birds=[bird.to_dict() for bird in classifier.species], heavy=heavy,
+    return dict(birds=[bird.to_dict() for bird in classifier.species], heavy=heavy, kind=classifier.bundle.kind,
                 limits=dict(max_bytes=MAX_BYTES, pixels=PIXELS))

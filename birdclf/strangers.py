@@ -7,6 +7,7 @@ __all__ = ['packed', 'unpacked', 'strangers_for', 'is_lent', 'lend']
 
 # %% ../nbs/47_strangers.ipynb #03f50f71
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -44,12 +45,21 @@ def _kept(groups, species):
     ours = {_stem(name) for bird in species for name in (bird.scientific, *bird.aliases) if name.strip()}
     return np.array([group.startswith('not_bird/') or _stem(group) not in ours for group in groups])
 
+# %% ../nbs/47_strangers.ipynb #28d52a06
+_NEVER_MEANT = {f'not_bird/{kind}' for kind in ('object', 'person', 'sign_or_drawing', 'vehicle')}
+
+def _of_no_kind(lent):
+    "What is a stranger for whoever does not mean birds"
+    kept = lent[np.array([r.species==OTHER_BIRD or r.group in _NEVER_MEANT for r in lent.records])]
+    return replace(kept, records=[replace(r, species=NOT_BIRD) for r in kept.records])
+
 # %% ../nbs/47_strangers.ipynb #3c363913
 _DATA = Path(str(files('birdclf')))/'data'
 
 def strangers_for(
     species:SpeciesList,
     recipe:Recipe,
+    kind:str='birds',  # What those are
 )->Embedded|None:      # None for a network of whose numbers there are none here
     "The strangers that ship with the program, without those that are one of `species`"
     if recipe.backbone not in _FILES or recipe.size!=_SIZE or recipe.epochs: return None
@@ -57,7 +67,8 @@ def strangers_for(
     with np.load(path, allow_pickle=False) as found: vectors, groups = unpacked(found['vectors']), found['groups'].tolist()
     records = [Record(path, NOT_BIRD if group.startswith('not_bird/') else OTHER_BIRD, group) for group in groups]
     looks = np.repeat(vectors[:,None], 2*len(recipe.views), 1)
-    return Embedded(records, looks, [])[_kept(groups, species)]
+    lent = Embedded(records, looks, [])
+    return lent[_kept(groups, species)] if kind=='birds' else _of_no_kind(lent)
 
 def is_lent(record:Record)->bool:
     "Does `record` stand for one of those strangers, of which there is no photograph?"
@@ -77,17 +88,19 @@ def lend(
     records:list[Record],  # Yours
     species:SpeciesList,
     recipe:Recipe,
+    kind:str='birds',
 )->tuple[Embedded|None,str]: # Strangers to learn from too, or None; and a sentence about it, '' if yours are enough
     "Strangers for whoever has too few"
     have = {label: sum(r.species==label for r in records) for label in _OWN}
     lack = [label for label,n in have.items() if n<_ENOUGH]
     if not lack: return None, ''
-    if (lent := strangers_for(species, recipe)) is None: return None, _missing(have, recipe)
+    if (lent := strangers_for(species, recipe, kind)) is None: return None, _missing(have, recipe)
     lent = lent[np.array([r.species in lack for r in lent.records])]
     birds, things = (sum(r.species==label for r in lent.records) for label in _OWN)
-    return lent, (f'Of other birds you have {have[OTHER_BIRD]:,} photographs, and of what is no bird {have[NOT_BIRD]:,}. '
-                  f'So {birds:,} other birds and {things:,} things are lent to this training, as numbers. Photographs '
-                  "from your own place are better: put them into other_birds/ and not_bird/, a folder for each kind.")
+    some = f'{birds:,} other birds and {things:,} things' if kind=='birds' else f'{things:,} birds and things'
+    return lent, (f'Of other {kind} you have {have[OTHER_BIRD]:,} photographs, and of what is none of them '
+                  f'{have[NOT_BIRD]:,}. So {some} are lent to this training, as numbers. Photographs from your own place '
+                  'are better: put them into other_birds/ and not_bird/, a folder for each kind.')
 
 # %% ../nbs/47_strangers.ipynb #0d0afde1
 def _missing(have, recipe):

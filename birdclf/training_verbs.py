@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../nbs/65_training_verbs.ipynb #12192ff2
 import os,sys
+from argparse import ArgumentTypeError
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
@@ -25,6 +26,14 @@ RUNS = (argument('--species', metavar='CSV', help='a list of your own birds (def
         argument('--weights', metavar='DIR', help='a folder with the pretrained weights '
                  '(default: $BIRDCLF_WEIGHTS, or a cache that is filled from the internet)'))
 
+# %% ../nbs/65_training_verbs.ipynb #6f36776d
+def _kind(text:str)->str:
+    "A word or two for what is in photographs"
+    word = ' '.join(text.split())
+    if not word.isprintable() or not 0<len(word)<=40 or not word.replace(' ', '').replace('-', '').isalpha():
+        raise ArgumentTypeError(f'{text[:50]!r} is no word for what is in photographs. Try dogs.')
+    return word
+
 # %% ../nbs/65_training_verbs.ipynb #48501bd3
 def _next(args):
     "What to do with the model"
@@ -39,7 +48,7 @@ def _make_model(args):
     from birdclf.train import Recipe
     make_model(Path(args.photos), Path(args.bundle), species=load_species(args.species),
                recipe=Recipe(backbone=args.backbone, epochs=args.epochs), runs=Path(args.runs), weights=args.weights,
-               side=args.on, bar=progress)
+               side=args.on, bar=progress, kind=args.kind)
 
 # %% ../nbs/65_training_verbs.ipynb #00000015
 @verb('train', 'make a model from photographs', '''
@@ -49,6 +58,7 @@ def _make_model(args):
         torchrun --nproc_per_node 2 --no-python birdclf train --photos photographs --epochs 3''',
     PHOTOS, LEARN,
     argument('--bundle', default='runs/bundle', metavar='DIR', help='receives the model (default: runs/bundle)'),
+    argument('--kind', type=_kind, metavar='WORD', help='what the photographs are of, if not of birds: dogs, for example'),
     argument('--backbone', default='mobilenetv2-inat', metavar='NAME',
              help='the pretrained network (default: mobilenetv2-inat, which knows 964 birds)'),
     argument('--epochs', default=0, type=natural, metavar='N', help='train every layer too, so many times over '

@@ -161,3 +161,91 @@ def test_a_file_gets_lines_and_a_quick_step_none(monkeypatch, capsys):
 def test_nothing_of_training_is_loaded_to_evaluate():
     code = "import sys; from birdclf.command import main; import birdclf.cli\ntry: main(['evaluate', '--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules and 'birdclf.strangers' not in sys.modules"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, timeout=PATIENCE).returncode == 0
+
+
+# --- not birds
+
+def of_dogs(**changes):
+    from dataclasses import replace
+
+    from birdclf.bundle import load_bundle
+    bundle = load_bundle()
+    return replace(bundle, training=bundle.training | dict(kind='dogs'), **changes)
+
+
+def test_what_is_no_bird_is_not_called_one():
+    "Where a model for birds says that it is another bird, or none, one for dogs says that it is none of these, in both languages"
+    from birdclf.bundle import load_bundle
+    from birdclf.classify import decide
+    bundle, logits = load_bundle(), np.linspace(9, 0, 74)
+    for scores, usual in (((-9., 9.), 'not_bird'), ((9., -9.), 'other_bird'), ((9., 9.), None)):
+        answer, said = decide(of_dogs(), logits, np.array(scores)), decide(bundle, logits, np.array(scores))
+        if usual is None: assert answer == said
+        else: assert (said.verdict, answer.verdict, answer.species) == (usual, 'none_of_these', None)
+    answer = decide(of_dogs(), logits, np.array((-9., 9.)))
+    for language, words in (('en', 'None of these'), ('de', 'Nichts davon')): assert answer.sentence(language).startswith(words)
+    assert answer.to_dict()['verdict'] == 'none_of_these'
+
+
+@pytest.mark.parametrize('odd', ['', 'x'*41, 'a\nb', 7, None])
+def test_a_kind_that_is_no_word_is_birds(odd):
+    from dataclasses import replace
+
+    from birdclf.bundle import load_bundle
+    bundle = load_bundle()
+    assert bundle.kind == 'birds' and of_dogs().kind == 'dogs' and replace(bundle, training=dict(kind=odd)).kind == 'birds'
+
+
+def test_the_page_says_what_it_knows():
+    pytest.importorskip('anywidget')
+    from birdclf.app import BirdPage
+    from birdclf.classify import Classifier
+    from birdclf.session import Session
+    page = BirdPage(Session(Classifier(of_dogs())))
+    words = page.words
+    assert 'dogs' in words['lead']['en'] and 'dogs' in words['lead']['de'] and 'dogs' in words['known']['en'] and page.samples == []
+    shown = [text for key in ('title', 'lead', 'touch', 'known', 'none_of_these') for text in words[key].values()]
+    assert not [text for text in shown if 'bird' in text.lower() or 'vogel' in text.lower() or 'vögel' in text.lower()]
+
+
+def test_what_shows_no_birds_is_refused_with_a_hint_before_the_work(tmp_path, monkeypatch, capsys):
+    "Houses and cats under the names of two birds; birds under the same names are let through, and so is whoever says what it is"
+    pytest.importorskip('torch')
+    from birdclf import export
+    from birdclf.export import check_birds
+    monkeypatch.chdir(tmp_path)
+    for folder, names in (('scenes', ('house', 'cat')), ('painted', NAMES[:2])): paint_folder(tmp_path/folder, names, n=6)
+    for name, new in (('house', 'Amsel'), ('cat', 'Pirol')): (tmp_path/'scenes'/name).rename(tmp_path/'scenes'/new)
+    assert main(['train', '--photos', 'scenes', '--bundle', 'bundle']) == 2
+    out, err = capsys.readouterr()
+    assert 'photographs that were looked at show no bird' in err and '--kind dogs' in err and err.count('\n') == 1 and not (tmp_path/'bundle').exists()
+    check_birds(read_folder('painted', birds(*NAMES)))
+    asked = []
+    monkeypatch.setattr(export, 'look_at', lambda *given: asked.append(given) or sys.exit(7))
+    for kind in ('dogs', 'birds'):
+        with pytest.raises(SystemExit): main(['train', '--photos', 'scenes', '--bundle', 'bundle', '--kind', kind, '--backbone', 'efficientnet-lite0'])
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize('word', ['', 'dogs!', 'a'*41, '<b>', 'x\ty;'])
+def test_a_kind_is_a_word(word, capsys):
+    with pytest.raises(SystemExit): main(['train', '--photos', '.', '--kind', word])
+    assert 'is no word for what is in photographs' in capsys.readouterr().err
+
+
+def test_to_whoever_means_no_birds_every_bird_is_a_stranger_and_no_animal_is_lent():
+    pytest.importorskip('torch')
+    from birdclf.strangers import strangers_for
+    from birdclf.train import Recipe
+    lent = strangers_for(SpeciesList([Species('x', 'x', 'Canis lupus')]), Recipe(), 'dogs')
+    assert {r.species for r in lent.records} == {NOT_BIRD} and len(lent.records) > 250
+    assert not {r.group for r in lent.records} & {f'not_bird/{kind}' for kind in ('dog', 'animal', 'scene', 'drawing_plants_fish')}
+
+
+def test_a_card_says_what_it_is_about():
+    pytest.importorskip('torch')
+    from birdclf.export import model_card
+    from birdclf.train import Recipe
+    dogs = SpeciesList([Species('Pudel', 'Poodle', 'Canis poodle'), Species('Dackel', 'Dachshund', 'Canis dachshund')])
+    card = model_card(dogs, Recipe(), [Record(Path('1.jpg'), 'Pudel', '1'), Record(Path('2.jpg'), 'Dackel', '2')], [], '', 'dogs')
+    assert card.startswith('# A network that names 2 dogs') and 'no birds' not in card and 'another bird' not in card and 'other dogs' in card

@@ -924,9 +924,11 @@ function frames({stage, light, tools}, speech, talk) {
   const because = evidence ? speech.say('because', {name, where: evidence.where[speech.language]}) : ''
   if (because !== tools.because.textContent) tools.because.textContent = because
 }
+const STRANGE = new Set(['not_bird', 'none_of_these']) // it resembles nothing that is known here
+
 function useful({el, row, help, look, aim, turn, why, undo}, talk) {
   const {found, frame, phase, answer, evidence, pictured} = talk.photo, there = Boolean(found) && pictured
-  const named = answer?.candidates?.length > 0 && answer.verdict !== 'not_bird'
+  const named = answer?.candidates?.length > 0 && !STRANGE.has(answer.verdict)
   el.hidden = !there
   help.hidden = !frame
   const aimless = !frame && phase !== 'looking'
@@ -939,7 +941,7 @@ function useful({el, row, help, look, aim, turn, why, undo}, talk) {
 function frameName(birds, i, speech) {
   const {answer} = birds[i] ?? {}
   if (!answer) return speech.say('yours')
-  if (answer.verdict === 'not_bird') return speech.say('not_bird')
+  if (STRANGE.has(answer.verdict)) return speech.say(answer.verdict)
   const {verdict, species, candidates} = answer, names = candidates.slice(0, 3).map(bird => bird[speech.field])
   const name = {sure: species?.[speech.field], one_of: names.join(' / ')}[verdict] ?? speech.say(verdict)
   return speech.say('bird', {n: i + 1, all: birds.length, name})
@@ -972,7 +974,7 @@ function others(species, speech) {                  // its names in the other la
 
 const MOST = 8                                      // bars, which is as many as a telephone shows at once
 function bars({answer}, speech) {
-  if (!answer?.candidates?.length || answer.verdict === 'not_bird') return []
+  if (!answer?.candidates?.length || STRANGE.has(answer.verdict)) return []
   const {verdict, species, candidates} = answer, list = make('ol', 'bars'), rest = candidates.length - MOST
   for (const bird of candidates.slice(0, MOST)) {
     const known = verdict === 'sure' && bird.scientific === species.scientific
