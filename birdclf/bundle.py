@@ -144,6 +144,8 @@ class Bundle:
     @cached_property
     def fingerprint(self)->str:
         "The SHA-256 of its model: which one this is, whatever its folder is called"
+        return sha256(self.model).hexdigest()
+
     @property
     def kind(self)->str:
         "What it names: 'birds', or what somebody has said instead when it was trained"
