@@ -238,6 +238,14 @@ def check_birds(records:list[Record]):
                       'else, say in one word what, for example --kind dogs: then that is what the page and the card say. '
                       'If they are birds all the same: --kind birds.')
 
+# %% ../nbs/43_export.ipynb #888f3eb3
+def _both(photos, species):
+    "'both'; if the photographs were split, it says what that means"
+    if any(r.split for r in read_folder(photos, species)):
+        print('Both sides of what was split are learned from, so none is left to judge by. First comes --on training, then '
+              'birdclf evaluate --on test, then --on both.', flush=True)
+    return 'both'
+
 # %% ../nbs/43_export.ipynb #c370afc0
 def _looked_at(photos, species, recipe, runs, weights, side, bar, kind):
     "What the backbone sees in all photographs, which of `labels_of` each is, and how many there are of each"
@@ -267,7 +275,7 @@ def make_model(
     runs:Path=Path('runs'),        # Keeps the predictions of the cross-validation
     seeds:tuple=(0,1,2),           # Of its rounds
     weights:Path|None=None,        # Folder of weight files; default: `weights_folder()`
-    side:str='both',               # One of `SIDES`: what it may learn from
+    side:str|None=None,            # One of `SIDES`: what it may learn from; None for both, and a word about it
     kind:str|None=None,            # What the photographs are of; None for birds, if they look like it
     bar:Callable=on_screen,        # Shows how far the looking is
 )->Bundle|None:                    # None in all processes but the first
@@ -275,6 +283,7 @@ def make_model(
     check_place(Path(folder))
     check_writable(runs)
     about = licenses_of(photos)
+    if side is None: side = _both(photos, species)
     seen, truth, warning = _looked_at(photos, species, recipe, runs, weights, side, bar, kind)
     logits = cross_validate(seen, species, recipe, runs=runs, seeds=seeds, weights=weights)
     groups = np.array([r.group for r in seen.records])

@@ -17,7 +17,7 @@ from .command import argument,natural,need,progress,put,real_name,verb,visible
 # %% ../nbs/65_training_verbs.ipynb #6a2d9eb6
 PHOTOS = argument('--photos', required=True, metavar='DIR',
                   help='a folder with a folder of photographs for each species')
-LEARN = argument('--on', choices=('training', 'both'), default='both', metavar='SIDE',
+LEARN = argument('--on', choices=('training', 'both'), metavar='SIDE',
                  help='learn from this side of what was split, training or both (default: both); strangers are dealt '
                  'to the sides by their kind')
 RUNS = (argument('--species', metavar='CSV', help='a list of your own birds (default: the 74 of the book)'),
@@ -35,12 +35,6 @@ def _kind(text:str)->str:
     return word
 
 # %% ../nbs/65_training_verbs.ipynb #48501bd3
-def _next(args):
-    "What to do with the model"
-    photos, bundle = (quote(real_name(name)) for name in (args.photos, args.bundle))
-    if args.on=='both': return f'Next: birdclf app --bundle {bundle}'
-    return f'Next: birdclf evaluate {photos} --on test --bundle {bundle}'
-
 def _make_model(args):
     "Train as `args` say"
     from birdclf.export import make_model
@@ -49,6 +43,16 @@ def _make_model(args):
     make_model(Path(args.photos), Path(args.bundle), species=load_species(args.species),
                recipe=Recipe(backbone=args.backbone, epochs=args.epochs), runs=Path(args.runs), weights=args.weights,
                side=args.on, bar=progress, kind=args.kind)
+
+# %% ../nbs/65_training_verbs.ipynb #e0c3c430
+def _typed(**options)->str:
+    "Those of `options` that are something, as they are typed"
+    return ''.join(f' --{name} {quote(real_name(str(value)))}' for name,value in options.items() if value)
+
+def _next(args)->str:
+    "What to do with the model"
+    if args.on!='training': return f'Next: birdclf app{_typed(bundle=args.bundle)}'
+    return f'Next: birdclf evaluate {quote(real_name(args.photos))} --on test{_typed(bundle=args.bundle)}'
 
 # %% ../nbs/65_training_verbs.ipynb #00000015
 @verb('train', 'make a model from photographs', '''
@@ -69,7 +73,7 @@ def train(args)->int:
     need('Training', 'train', 'torch')
     if int(os.environ.get('RANK') or 0): sys.stdout = open(os.devnull, 'w', encoding='utf-8')
     _make_model(args)
-    put(_next(args))
+    put(visible(_next(args)))
     return 0
 
 # %% ../nbs/65_training_verbs.ipynb #e5a10102
@@ -84,8 +88,10 @@ def _compare(args):
     known, held = sides(records)
     for sentence in filter(None, (*several_names(args.photos, species), warning)): put(visible(sentence))
     put(f'{len(known):,} photographs to train on, {len(held):,} of other sources to judge by')
-    put(listed(compare(known, held, species, args.backbones, runs=Path(args.runs), weights=args.weights,
-                       bar=progress)))
+    found = compare(known, held, species, args.backbones, runs=Path(args.runs), weights=args.weights, bar=progress)
+    put(listed(found))
+    options = _typed(photos=args.photos, species=args.species, weights=args.weights, backbone=found[0].backbone)
+    put(visible(f'Next: birdclf train{options}'))
 
 # %% ../nbs/65_training_verbs.ipynb #3ca838dc
 @verb('compare', 'let several networks compete for your birds, each with a learning rate that suits it', '''
@@ -104,11 +110,6 @@ def compare(args)->int:
     return 0
 
 # %% ../nbs/65_training_verbs.ipynb #e5a10002
-def _learn_from_both(args):
-    "What comes after the test side was asked about"
-    folder, bundle = quote(real_name(args.folder)), quote(real_name(args.bundle or 'runs/bundle'))
-    return f'Next, to learn from both sides: birdclf train --photos {folder} --on both --bundle {bundle}'
-
 def _evaluated(args):
     "The report on a model and a folder; it is saved"
     from birdclf.classify import Classifier
@@ -120,6 +121,16 @@ def _evaluated(args):
     report = evaluate_folder(classifier, args.folder, progress if find_spec('tqdm') else None, args.on)
     save_report(args.report, report)
     return report
+
+# %% ../nbs/65_training_verbs.ipynb #3d653ce4
+def _learn_from_both(args, bundle)->str:
+    "What comes after the test side was asked about"
+    recipe = bundle.training.get('recipe', {})
+    usual = dict(backbone='mobilenetv2-inat', epochs=0)
+    different = {name: recipe[name] for name,value in usual.items() if recipe.get(name, value)!=value}
+    kind = '' if bundle.kind=='birds' else bundle.kind
+    options = _typed(photos=args.folder, on='both', bundle=args.bundle or 'runs/bundle', kind=kind, **different)
+    return f'Next, to learn from both sides: birdclf train{options}'
 
 # %% ../nbs/65_training_verbs.ipynb #fd7900ac
 @verb('evaluate', 'say how well a model names photographs whose birds you know', '''
@@ -141,7 +152,7 @@ def evaluate(args)->int:
     for record,why in report.asked.unread: put(visible(f'{real_name(path_within(report, record))}: {why}'))
     put(f'The report is in {visible(real_name(args.report))}. '
         'It holds small copies of the photographs of the worst mistakes.')
-    if args.on=='test': put(_learn_from_both(args))
+    if args.on=='test': put(visible(_learn_from_both(args, report.asked.bundle)))
     return 1 if report.asked.unread else 0
 
 # %% ../nbs/65_training_verbs.ipynb #e5a10104

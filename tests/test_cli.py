@@ -438,8 +438,8 @@ def test_comparing(birdclf, tmp_path):
         status, out, err = birdclf('compare', *arguments, cwd=tmp_path)
         assert status == code and words in err and err.count('\n') == 1
     status, out, err = birdclf('compare', '--photos', 'photos', '--backbones', 'resnet10t.untrained', cwd=tmp_path)
-    assert status == 0 and out.splitlines()[-1].startswith('resnet10t.untrained') and len(list((tmp_path/'runs').glob('trial-*.json'))) == 6+3
-    assert birdclf('compare', '--photos', 'photos', '--backbones', 'resnet10t.untrained', cwd=tmp_path)[1].split()[:-2] == out.split()[:-2]
+    assert status == 0 and out.splitlines()[-2].startswith('resnet10t.untrained') and out.splitlines()[-1] == 'Next: birdclf train --photos photos --backbone resnet10t.untrained' and len(list((tmp_path/'runs').glob('trial-*.json'))) == 6+3
+    assert birdclf('compare', '--photos', 'photos', '--backbones', 'resnet10t.untrained', cwd=tmp_path)[1].splitlines()[-2].split()[:-2] == out.splitlines()[-2].split()[:-2]
 
 
 # Splitting and judging

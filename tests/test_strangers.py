@@ -133,7 +133,7 @@ def test_a_model_is_judged_by_what_it_has_not_seen_and_says_so(tmp_path, monkeyp
         out, page = capsys.readouterr().out, Path('report.html').read_text(encoding='utf-8')
         assert out.startswith('WARNING: this model has learned from') == bool(seen)
         assert (f'learned from {seen} of these' in out and f'learned from {seen} of these' in page) if seen else 'None of these files is one' in page
-        assert ('--on both' in out) == (side == 'test')
+        assert ('birdclf train --photos photos --on both --bundle bundle --backbone efficientnet-lite0' in out) == (side == 'test')
 
 
 def test_whoever_does_not_know_says_so(tmp_path, monkeypatch, capsys):
@@ -143,6 +143,29 @@ def test_whoever_does_not_know_says_so(tmp_path, monkeypatch, capsys):
     from birdclf.bundle import has_seen, load_bundle
     bundle = load_bundle()
     for training in ({}, dict(learned=None), dict(learned='not base64!')): assert has_seen(replace(bundle, training=training), [tmp_path/'x']) is None
+
+
+@pytest.mark.parametrize('typed, said, following', [
+    ([], 'Both sides of what was split are learned from', "Next: birdclf app --bundle 'my model'"),
+    (['--on', 'both'], '', "Next: birdclf app --bundle 'my model'"),
+    (['--on', 'training'], '', "Next: birdclf evaluate 'my photos' --on test --bundle 'my model'")])
+def test_the_next_step_is_one_that_can_be_copied(tmp_path, monkeypatch, capsys, typed, said, following):
+    "And whoever learns from both sides has said so, or is told"
+    pytest.importorskip('torch')
+    from birdclf import export
+    monkeypatch.chdir(tmp_path)
+    photographs(tmp_path/'my photos', n=4)
+    monkeypatch.setattr(export, 'rank_distrib', lambda: 1)
+    for name in ('look_at', 'cross_validate', 'judge', 'train', 'show_figures'): monkeypatch.setattr(export, name, lambda *given, **more: Nothing())
+    assert main(['train', '--photos', 'my photos', '--bundle', 'my model', '--backbone', 'efficientnet-lite0', *typed]) == 0
+    out = capsys.readouterr().out
+    assert (out.startswith(said) if said else 'Both sides' not in out) and out.splitlines()[-1] == following
+
+
+class Nothing:
+    "What a step gives that was not taken"
+    records, problems, figures = [Record(Path('1.jpg'), 'Amsel', '1')], [], []
+    def __getitem__(self, rows): return self
 
 
 # --- a bar in a file
