@@ -277,7 +277,7 @@ def make_model(
     weights:Path|None=None,        # Folder of weight files; default: `weights_folder()`
     side:str|None=None,            # One of `SIDES`: what it may learn from; None for both, and a word about it
     kind:str|None=None,            # What the photographs are of; None for birds, if they look like it
-    bar:Callable=on_screen,        # Shows how far the looking is
+    bar:Callable=on_screen,        # Shows how far the looking and the training are
 )->Bundle|None:                    # None in all processes but the first
     "Photographs in, a judged and described bundle out; prints what it does"
     check_place(Path(folder))
@@ -285,12 +285,12 @@ def make_model(
     about = licenses_of(photos)
     if side is None: side = _both(photos, species)
     seen, truth, warning = _looked_at(photos, species, recipe, runs, weights, side, bar, kind)
-    logits = cross_validate(seen, species, recipe, runs=runs, seeds=seeds, weights=weights)
+    logits = cross_validate(seen, species, recipe, runs=runs, seeds=seeds, weights=weights, ticks=bar)
     groups = np.array([r.group for r in seen.records])
     judged = judge(Predictions(logits, truth, groups, labels_of(species)))
     print(show_figures(judged.figures, kind or 'birds'))
     print('Now on all of them:', flush=True)
-    model = train(seen, species, recipe, weights=weights, runs=runs)
+    model = train(seen, species, recipe, weights=weights, runs=runs, ticks=bar)
     if rank_distrib(): return None # Of several processes, the first one writes
     if warning: print(warning) # Once more: the first time was long ago
     return export(folder, model, species=species, recipe=recipe, records=seen.records, judged=judged, about=about,

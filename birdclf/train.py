@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['on_screen', 'Recipe', 'views', 'device', 'Embedded', 'save_array', 'fingerprint', 'look_at', 'Prior', 'prior', 'Head',
            'fit_head', 'look_shares', 'load_picture', 'block', 'workers', 'loaders', 'small_copies', 'Bfloat16',
-           'StillNorm', 'NoValidation', 'Checkpoint', 'blended', 'ready', 'train', 'predict', 'check_sources', 'folds',
-           'answers_of', 'cross_validate']
+           'StillNorm', 'NoValidation', 'Ticks', 'Checkpoint', 'blended', 'ready', 'train', 'predict', 'check_sources',
+           'folds', 'answers_of', 'cross_validate']
 
 # %% ../nbs/41_train.ipynb #00000002
 import csv,json,os,sys,warnings
@@ -384,6 +384,17 @@ class NoValidation(Callback):
     "Nothing is held out here: who judges does so from outside"
     def before_validate(self): raise CancelValidException
 
+# %% ../nbs/41_train.ipynb #62abe8f8
+class Ticks(Callback):
+    "Shows how far a training is, by its batches"
+    def __init__(self,
+        bar:Callable, # As tqdm
+    ): self.bar = bar
+
+    def before_fit(self): self.left = self.bar(total=self.n_epoch*len(self.dls.train), desc='training', unit=' batches')
+    def after_batch(self): self.left.update()
+    def after_fit(self): self.left.close()
+
 # %% ../nbs/41_train.ipynb #5d0e0302
 def _kept_state(optimiser):
     "What `optimiser` remembers, in plain numbers, which `torch.load` gives back without running anything"
@@ -494,15 +505,16 @@ def train(
     weights:Path|None=None, # Folder of weight files
     runs:Path|None=None,    # Folder that keeps what an interrupted training of every layer needs
     quiet:bool=False,       # No bar and no table of epochs
+    ticks:Callable|None=None, # Shows, instead of fastai's bar, how far a training of every layer is
 )->nn.Module:               # In evaluation mode, on the CPU
     "A network that tells `species`, other birds and other things apart"
     set_seed(recipe.seed, reproducible=True)
     model = ready(seen, species, recipe, weights).to(device(), memory_format=torch.channels_last)
-    if recipe.epochs: _train_every_layer(model, seen, species, recipe, runs, quiet)
+    if recipe.epochs: _train_every_layer(model, seen, species, recipe, runs, quiet, ticks)
     return model.eval().cpu()
 
 # %% ../nbs/41_train.ipynb #f22c800d
-def _train_every_layer(model, seen, species, recipe, runs, quiet):
+def _train_every_layer(model, seen, species, recipe, runs, quiet, ticks):
     "Change `model`, from `recipe.epochs` on; with `runs`, from where it was interrupted"
     start = {k: v.clone() for k,v in model.state_dict().items()}
     records, checkpoint = seen.records, None
@@ -515,6 +527,7 @@ def _train_every_layer(model, seen, species, recipe, runs, quiet):
     learn.add_cbs(checkpoint)
     learn.recorder.valid_metrics = False
     bar = not quiet and (IN_NOTEBOOK or sys.stdout.isatty())  # A bar in a log file is many bars
+    if ticks and not bar: learn.add_cb(Ticks(ticks))
     with (nullcontext() if bar else learn.no_bar()),(learn.no_logging() if quiet else nullcontext()),_shared(learn):
         learn.fit_one_cycle(recipe.epochs, recipe.learning_rate, div=10, pct_start=.2, wd=.01,
                             start_epoch=checkpoint.resume() if checkpoint else 0)
@@ -594,9 +607,10 @@ def answers_of(
     looks = torch.from_numpy(embeddings).unflatten(1, (2,-1))[:,:,:recipe.asked].flatten(1,2)
     return head(looks.flatten(0,1)).unflatten(0, looks.shape[:2]).mean(1).numpy()
 
-def _judge_part(seen, species, recipe, known, weights, runs):
+def _judge_part(seen, species, recipe, known, weights, runs, ticks):
     "Train on the records where `known` is true, and judge the others"
-    model, asked = train(seen[known], species, recipe, weights=weights, runs=runs, quiet=True), seen[~known]
+    model = train(seen[known], species, recipe, weights=weights, runs=runs, quiet=True, ticks=ticks)
+    asked = seen[~known]
     if recipe.epochs: return predict(model, asked.records, recipe)
     return answers_of(model.get_classifier(), asked.embeddings, recipe) # The backbone is as it was
 
@@ -615,6 +629,7 @@ def cross_validate(
     n:int=5,                # Parts
     seeds:tuple=(0,1,2),    # Each cuts with another seed, and trains with others
     weights:Path|None=None, # Folder of weight files
+    ticks:Callable|None=None, # Shows how far the training of a part is
 )->np.ndarray:              # float32, len(seeds) x N x (S+2): logits by networks that had not seen the photograph
     "Judge every record once per seed, by a network trained without its part"
     name = fingerprint(seen.records, species, recipe)
@@ -625,7 +640,7 @@ def cross_validate(
             path = Path(runs)/f'{name}-seed{seed}-part{part+1}of{n}.npy'
             start, stored, judged = monotonic(), path.exists(), parts==part
             varied = replace(recipe, seed=100*seed+part)
-            if not stored: save_array(path, _judge_part(seen, species, varied, ~judged, weights, runs))
+            if not stored: save_array(path, _judge_part(seen, species, varied, ~judged, weights, runs, ticks))
             logits[judged] = np.load(path, allow_pickle=False)
             took = 'from disk' if stored else f'{monotonic()-start:.0f} s'
             score = _score(seen[judged].records, logits[judged], species)

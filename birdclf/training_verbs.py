@@ -101,7 +101,8 @@ def _compare(args):
     PHOTOS,
     argument('--backbones', nargs='+', metavar='NAME',
              default=['mobilenetv2-inat', 'mobilenetv2-imagenet', 'efficientnet-lite0'],
-             help='networks that compete: names as timm has them (default: the three that need no internet)'),
+             help='networks that compete: names as timm has them (default: three small ones; two of them want the files '
+             'of --weights, or internet once)'),
     *RUNS)
 def compare(args)->int:
     "Let networks compete on the same photographs"
