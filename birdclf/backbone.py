@@ -77,6 +77,7 @@ def _received(file, timeout):
             if len(data)>file.size: break
     return bytes(data)
 
+# %% ../nbs/40_backbone.ipynb #108e5832
 def _why(error):
     "Why nothing could be fetched, in half a sentence"
     answer = getattr(error, 'response', None)
@@ -196,8 +197,8 @@ def _lite(n, size):
     return Backbone(f'efficientnet-lite{n}', partial(efficientnet_lite, n), source, 'Apache-2.0', size)
 
 BACKBONES = {b.name: b for b in (
-    Backbone('mobilenetv2-inat', _mobilenet(INAT_BIRDS, INAT_LABELS), 'iNaturalist birds, by Google for Coral', 'Apache-2.0',
-             labels=INAT_LABELS),
+    Backbone('mobilenetv2-inat', _mobilenet(INAT_BIRDS, INAT_LABELS), 'iNaturalist birds, by Google for Coral',
+             'Apache-2.0', labels=INAT_LABELS),
     Backbone('mobilenetv2-imagenet', _mobilenet(IMAGENET), 'ImageNet, by Google for Coral', 'Apache-2.0'),
     _lite(0, 224), _lite(1, 240), _lite(2, 260))}
 
@@ -228,8 +229,9 @@ def _fetched(name, load):
         try:
             with _without_a_word('huggingface_hub'): return load().eval()
         except OSError as e: raise WeightsError(
-            f'The weights of {name} are not on this machine, and cannot be fetched from here. Run this once where there '
-            f'is internet, or take a network whose weights are files: {", ".join(BACKBONES)}, with --weights.') from e
+            f'The weights of {name} are not on this machine, and cannot be fetched from here. Run this once where '
+            'there is internet, or take a network whose weights are files, with --weights: '
+            f'{", ".join(BACKBONES)}.') from e
     return fetch
 
 # %% ../nbs/40_backbone.ipynb #7364419b

@@ -272,9 +272,9 @@ def between(figure:Figure)->str:
 def show_figures(found:list[Figure], kind:str='birds')->str:
     "A Markdown table of all figures there are; '-' for one that says nothing here"
     said = {f.name: (written(f.name, f.value), between(f)) for f in found}
-    meanings = {name: meaning.replace('no bird', 'none of these').replace('birds', kind) for name,meaning in _MEANINGS.items()}
-    if kind=='birds': meanings = _MEANINGS
-    cells = [(meaning, *said.get(name, ('-', '-'))) for name,meaning in meanings.items()]
+    def about(meaning): return meaning.replace('no bird', 'none of these').replace('birds', kind)
+    cells = [(meaning if kind=='birds' else about(meaning), *said.get(name, ('-', '-')))
+             for name,meaning in _MEANINGS.items()]
     rows = [f"| {' | '.join(row)} |" for row in cells]
     return '\n'.join(['| | | 95 % interval |', '| --- | --- | --- |', *rows])
 

@@ -22,8 +22,9 @@ from .backbone import get_backbone
 from .bundle import Bundle,check_place,learned_from,save_bundle
 from .classify import Classifier
 from .evaluate import Figure,Judged,Predictions,judge,show_figures,wilson
-from .folder import (
-    NOT_BIRD,OTHER_BIRD,PhotosError,Record,check_writable,labels_of,on_side,one_by_one,read_folder,read_metadata,several_names)
+from birdclf.folder import (
+    NOT_BIRD,OTHER_BIRD,PhotosError,Record,check_writable,labels_of,on_side,one_by_one,read_folder,read_metadata,
+    several_names)
 from .places import FINDING,PLACES,load_found,load_places
 from .species import SpeciesList,load_species
 from .strangers import is_lent,lend
@@ -97,15 +98,6 @@ _DEMONSTRATION = """None of the photographs is in this folder or in the package.
 for publication, train one
 on photographs whose licences you can prove."""
 
-_LIMITS_OF_A_KIND = """- It knows {n} {kind} and nothing else. Shown another thing it says so most of the time, not always: \
-see the figures.
-- It was judged on photographs like those that it was trained on. Others are another matter.
-- It answers about the picture as a whole, and does not look for small things in it."""
-
-def _limits(n, kind):
-    "What a network for `n` `kind` cannot do"
-    return (_LIMITS if kind=='birds' else _LIMITS_OF_A_KIND).format(n=n, kind=kind)
-
 def licenses_of(folder:Path)->str:
     "What metadata.csv in `folder` says of the licences of the species' photographs, in a sentence"
     rows = [row for path,row in read_metadata(Path(folder)).items() if path.startswith('species/')]
@@ -117,6 +109,16 @@ def licenses_of(folder:Path)->str:
             f'{no_changes:,} are ND (no changes), {share:,} are NC-SA (not commercial, share alike), '
             f'and {len(kinds)-unknown-no_changes-share:,} have other terms.')
 
+# %% ../nbs/43_export.ipynb #f5c50b83
+_LIMITS_OF_A_KIND = """- It knows {n} {kind} and nothing else. Shown another thing it says so most of the time, not \
+always: see the figures.
+- It was judged on photographs like those that it was trained on. Others are another matter.
+- It answers about the picture as a whole, and does not look for small things in it."""
+
+def _limits(n, kind):
+    "What a network for `n` `kind` cannot do"
+    return (_LIMITS if kind=='birds' else _LIMITS_OF_A_KIND).format(n=n, kind=kind)
+
 # %% ../nbs/43_export.ipynb #2eac735b
 def _judged_how(ours, sources, kind):
     "How the figures came about, for `ours` photographs of species from so many `sources`"
@@ -124,8 +126,8 @@ def _judged_how(ours, sources, kind):
     if sources<ours: apart = f'nor on any other of the same source, of which there are {sources:,}'
     return f"""Every photograph of the species was judged by a network that was not trained on it, {apart}. \
 Other {kind} were left
-out name by name, and things that are no {kind} kind by kind, whatever their source. Intervals hold 95 %, by resampling \
-sources. The pretrained
+out name by name, and things that are no {kind} kind by kind, whatever their source. Intervals hold 95 %, by \
+resampling sources. The pretrained
 network may have met some of these birds before, and the recipe was chosen on photographs of the book's \
 {len(load_species())} species: on those, the figures
 are a little too kind. The network in this folder was then trained on all photographs, and has itself been judged by \
@@ -148,11 +150,11 @@ def _small_birds(species, recipe):
 # %% ../nbs/43_export.ipynb #e412f737
 def _strangers_said(records, kind):
     "How many strangers were learned from, and where they are from"
-    def counted(lent): return [sum(r.species==label and is_lent(r)==lent for r in records) for label in (OTHER_BIRD, NOT_BIRD)]
-    (others, nothing), (birds, things) = counted(False), counted(True)
+    mine = [r.species for r in records if not is_lent(r)]
+    others, nothing, lent = mine.count(OTHER_BIRD), mine.count(NOT_BIRD), len(records)-len(mine)
     said = f'{others:,} of other {kind} and {nothing:,} of things that are no {kind}.'
-    if not birds+things: return said
-    return (f'{said} Beside those, {birds+things:,} birds and other things were learned from that ship with birdclf, '
+    if not lent: return said
+    return (f'{said} Beside those, {lent:,} birds and other things were learned from that ship with birdclf, '
             'as numbers.')
 
 # %% ../nbs/43_export.ipynb #0000000b
@@ -196,6 +198,15 @@ def model_card(
 {', '.join(f'{k} {v}' for k,v in asdict(recipe).items())}
 """
 
+# %% ../nbs/43_export.ipynb #40049a41
+def _training(species, recipe, records, side, kind):
+    "What a bundle says about how it came to be"
+    photographs = [r.path for r in records if not is_lent(r)]
+    said = dict(backbone=recipe.backbone, photographs=len(photographs), lent=len(records)-len(photographs),
+                recipe=asdict(recipe), manifest_sha256=fingerprint(records, species, recipe), side=side,
+                learned=learned_from(photographs))
+    return said if kind=='birds' else said|dict(kind=kind)
+
 # %% ../nbs/43_export.ipynb #0000000d
 def export(
     folder:Path,          # The bundle
@@ -210,14 +221,12 @@ def export(
     kind:str='birds',     # What they are of
 )->Bundle:
     "Write `model` and all that is known of it as a bundle"
-    photographs = [r.path for r in records if not is_lent(r)]
-    training = dict(backbone=recipe.backbone, photographs=len(photographs), lent=len(records)-len(photographs),
-                    recipe=asdict(recipe), manifest_sha256=fingerprint(records, species, recipe), side=side,
-                    learned=learned_from(photographs), **{} if kind=='birds' else dict(kind=kind))
+    training = _training(species, recipe, records, side, kind)
     versions = {p: version(p) for p in ('birdclf','torch','fastai','timm','onnx')}
     scores = {f.name: dict(value=f.value, low=f.low, high=f.high) for f in judged.figures}
     places = load_places(recipe.backbone)
-    return save_bundle(folder, model=to_onnx(model, recipe.size, places), finding=FINDING if places and kind=='birds' else None,
+    finding = FINDING if places and kind=='birds' else None
+    return save_bundle(folder, model=to_onnx(model, recipe.size, places), finding=finding,
         card=model_card(species, recipe, records, judged.figures, about, kind),
         name=f'{len(species)} {kind}', created=date.today().isoformat(), species=list(species),
         preprocessing=recipe.preprocessing(), temperature=judged.temperature, thresholds=judged.thresholds,
@@ -234,16 +243,16 @@ def check_birds(records:list[Record]):
     answers = [answer for answer in Classifier.load().classify_many(r.path for r in asked) if answer.scores]
     none = sum(answer.scores.bird<_NO_BIRD for answer in answers)
     if 3*none<=2*len(answers): return
-    raise PhotosError(f'{none} of {len(answers)} photographs that were looked at show no bird. If they are of something '
-                      'else, say in one word what, for example --kind dogs: then that is what the page and the card say. '
-                      'If they are birds all the same: --kind birds.')
+    raise PhotosError(f'{none} of {len(answers)} photographs that were looked at show no bird. If they are of '
+                      'something else, say in one word what, for example --kind dogs: then that is what the page and '
+                      'the card say. If they are birds all the same: --kind birds.')
 
 # %% ../nbs/43_export.ipynb #888f3eb3
 def _both(photos, species):
     "'both'; if the photographs were split, it says what that means"
     if any(r.split for r in read_folder(photos, species)):
-        print('Both sides of what was split are learned from, so none is left to judge by. First comes --on training, then '
-              'birdclf evaluate --on test, then --on both.', flush=True)
+        print('Both sides of what was split are learned from, so none is left to judge by. First comes --on training, '
+              'then birdclf evaluate --on test, then --on both.', flush=True)
     return 'both'
 
 # %% ../nbs/43_export.ipynb #c370afc0

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['WORKERS', 'OUTCOMES', 'BANDS', 'logits_of', 'Asked', 'ask', 'measured', 'interval', 'outcome', 'Bird', 'by_bird',
-           'mixed_up', 'Band', 'by_size', 'Report', 'evaluate_folder', 'report_of', 'many', 'likely', 'warning',
-           'show_report', 'draw_reliability', 'prices', 'draw_price', 'drawing', 'text', 'path_within', 'html_page',
-           'ReportError', 'check_report', 'save_report']
+           'mixed_up', 'Band', 'by_size', 'Report', 'possible', 'evaluate_folder', 'report_of', 'many', 'likely',
+           'warning', 'show_report', 'draw_reliability', 'prices', 'draw_price', 'drawing', 'text', 'path_within',
+           'html_page', 'ReportError', 'check_report', 'save_report']
 
 # %% ../nbs/45_report.ipynb #00000002
 import base64,html,io
@@ -221,15 +221,16 @@ class Report:
         for kind,out in zip(kinds, self.outcomes): counts[kind][out] += 1
         return counts
 
-    def possible(self)->dict[str,str]:
-        "Those of `OUTCOMES` that this bundle can have"
-        kinds = ('none_of_these',) if self.asked.bundle.kind=='birds' else ('other_bird', 'not_bird')
-        return {key: meaning for key,meaning in OUTCOMES.items() if key not in kinds}
-
     def worst(self, most:int=12)->list[int]:
         "Positions of the answers that named a wrong bird, the surest first"
         wrong = [i for i,out in enumerate(self.outcomes) if out in ('wrong','not_listed')]
         return sorted(wrong, key=lambda i: -self.asked.confidence[i])[:most]
+
+# %% ../nbs/45_report.ipynb #03749843
+def possible(report:Report)->dict[str,str]:
+    "Those of `OUTCOMES` that its bundle can have"
+    never = ('none_of_these',) if report.asked.bundle.kind=='birds' else ('other_bird', 'not_bird')
+    return {key: meaning for key,meaning in OUTCOMES.items() if key not in never}
 
 # %% ../nbs/45_report.ipynb #0000001c
 def evaluate_folder(
@@ -277,18 +278,19 @@ def likely(part:int, whole:int)->str:
     return ' to '.join(f'{100*x:.0f} %' for x in wilson(part, whole))
 
 # %% ../nbs/45_report.ipynb #45b410e0
-_MEMORY = ('The figures say how well it remembers those, and nothing about photographs that it has not seen. Judge by others: '
-           'what was split has a test side, birdclf train --on training leaves it alone, and birdclf evaluate --on test '
-           'asks about nothing else.')
+_MEMORY = ('The figures say how well it remembers those, and nothing about photographs that it has not seen. Judge by '
+           'others: what was split has a test side, birdclf train --on training leaves it alone, and birdclf evaluate '
+           '--on test asks about nothing else.')
 _NOBODY_KNOWS = ('Were these photographs among those that the model was trained on? Then the figures say how well it '
                  'remembers them, and nothing about photographs that it has not seen. The model does not say.')
-_BY_HAND = 'Pictures by the same hand on the same afternoon make the figures too kind as well, and those nobody recognises.'
+_BY_HAND = ('Pictures by the same hand on the same afternoon make the figures too kind as well, and those nobody '
+            'recognises.')
 
 def warning(report:Report)->str: # '' if there is none
     "A warning, if the model was trained on some of what it is judged by"
     if not report.seen: return ''
-    return (f"WARNING: this model has learned from {report.seen:,} of these {many(len(report.outcomes), 'photograph')}. "
-            f'{_MEMORY}')
+    asked = many(len(report.outcomes), 'photograph')
+    return f'WARNING: this model has learned from {report.seen:,} of these {asked}. {_MEMORY}'
 
 def _remembers(report):
     "What there is to say about the model's memory, on the page"
@@ -313,7 +315,7 @@ def show_report(report:Report, most:int=5)->str:
     lines = [*filter(None, [warning(report)]), _summary(report), '']
     lines += [f'  {f.meaning:46} {written(f.name, f.value):>8}   {interval(f)}' for f in report.figures]
     lines += ['', f"  {'A visitor would have read':34}" + ''.join(f'{_group(report, kind):>16}' for kind in counts)]
-    for key,meaning in report.possible().items():
+    for key,meaning in possible(report).items():
         lines.append(f'  {meaning:34}' + ''.join(f'{count[key]:16,}' for count in counts.values()))
     lines += _sizes(report)
     missed = [bird for bird in report.birds if bird.right<bird.n]
@@ -448,7 +450,7 @@ def _verdicts_section(report):
         n, all_ = counts[kind][key], counts[kind].total()
         said = f'{n:,}<small>{100*n/all_:.0f} %</small>' if n else '0'
         return f'<b>{said}</b>' if (kind, key) in _GOOD else said
-    rows = [[meaning, *(cell(kind, key) for kind in counts)] for key,meaning in report.possible().items()]
+    rows = [[meaning, *(cell(kind, key) for kind in counts)] for key,meaning in possible(report).items()]
     head = ['', *(f'{count.total():,} {_group(report, kind)}' for kind,count in counts.items())]
     held = 100*report.asked.bundle.thresholds.coverage
     return f"""<h2>What a visitor would have read</h2>

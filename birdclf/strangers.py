@@ -64,7 +64,8 @@ def strangers_for(
     "The strangers that ship with the program, without those that are one of `species`"
     if recipe.backbone not in _FILES or recipe.size!=_SIZE or recipe.epochs: return None
     path = _DATA/_FILES[recipe.backbone]
-    with np.load(path, allow_pickle=False) as found: vectors, groups = unpacked(found['vectors']), found['groups'].tolist()
+    with np.load(path, allow_pickle=False) as found:
+        vectors, groups = unpacked(found['vectors']), found['groups'].tolist()
     records = [Record(path, NOT_BIRD if group.startswith('not_bird/') else OTHER_BIRD, group) for group in groups]
     looks = np.repeat(vectors[:,None], 2*len(recipe.views), 1)
     lent = Embedded(records, looks, [])
@@ -81,9 +82,10 @@ _OWN = {OTHER_BIRD: 'other_birds/ (birds that are none of yours)', NOT_BIRD: 'no
 
 def _why_not(recipe):
     "Why no strangers can be lent, in half a sentence"
-    if recipe.epochs: return 'cannot be lent any where every layer is trained, because those are numbers and no photographs'
+    if recipe.epochs: return 'cannot be lent where every layer is trained, because those are numbers and no photographs'
     return f'can only be lent to {", ".join(_FILES)}, and this is {recipe.backbone}'
 
+# %% ../nbs/47_strangers.ipynb #900ffb47
 def lend(
     records:list[Record],  # Yours
     species:SpeciesList,
@@ -99,8 +101,8 @@ def lend(
     birds, things = (sum(r.species==label for r in lent.records) for label in _OWN)
     some = f'{birds:,} other birds and {things:,} things' if kind=='birds' else f'{things:,} birds and things'
     return lent, (f'Of other {kind} you have {have[OTHER_BIRD]:,} photographs, and of what is none of them '
-                  f'{have[NOT_BIRD]:,}. So {some} are lent to this training, as numbers. Photographs from your own place '
-                  'are better: put them into other_birds/ and not_bird/, a folder for each kind.')
+                  f'{have[NOT_BIRD]:,}. So {some} are lent to this training, as numbers. Photographs from your own '
+                  'place are better: put them into other_birds/ and not_bird/, a folder for each kind.')
 
 # %% ../nbs/47_strangers.ipynb #0d0afde1
 def _missing(have, recipe):

@@ -148,6 +148,7 @@ def _looks(records, model, prepared, tick):
         tick(len(records[start:start+_BATCH]))
     return out
 
+# %% ../nbs/41_train.ipynb #0101b997
 def _kept_looks(records, recipe, model, prepared, runs, tick):
     "`_looks`, or what came of them the last time"
     if runs is None: return _looks(records, model, prepared, tick)

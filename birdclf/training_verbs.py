@@ -62,7 +62,8 @@ def _next(args)->str:
         torchrun --nproc_per_node 2 --no-python birdclf train --photos photographs --epochs 3''',
     PHOTOS, LEARN,
     argument('--bundle', default='runs/bundle', metavar='DIR', help='receives the model (default: runs/bundle)'),
-    argument('--kind', type=_kind, metavar='WORD', help='what the photographs are of, if not of birds: dogs, for example'),
+    argument('--kind', type=_kind, metavar='WORD', 
+             help='what the photographs are of, if not of birds: dogs, for example'),
     argument('--backbone', default='mobilenetv2-inat', metavar='NAME',
              help='the pretrained network (default: mobilenetv2-inat, which knows 964 birds)'),
     argument('--epochs', default=0, type=natural, metavar='N', help='train every layer too, so many times over '
@@ -101,8 +102,8 @@ def _compare(args):
     PHOTOS,
     argument('--backbones', nargs='+', metavar='NAME',
              default=['mobilenetv2-inat', 'mobilenetv2-imagenet', 'efficientnet-lite0'],
-             help='networks that compete: names as timm has them (default: three small ones; two of them want the files '
-             'of --weights, or internet once)'),
+             help='networks that compete: names as timm has them (default: three small ones; two of them want the '
+             'files of --weights, or internet once)'),
     *RUNS)
 def compare(args)->int:
     "Let networks compete on the same photographs"
