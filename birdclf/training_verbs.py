@@ -63,7 +63,8 @@ def _next(args)->str:
     PHOTOS, LEARN,
     argument('--bundle', default='runs/bundle', metavar='DIR', help='receives the model (default: runs/bundle)'),
     argument('--kind', type=_kind, metavar='WORD', 
-             help='what the photographs are of, if not of birds: dogs, for example'),
+             help='what the photographs are of, if not of birds: dogs, for example; of other animals '
+             '--backbone mobilenetv2-imagenet knows more'),
     argument('--backbone', default='mobilenetv2-inat', metavar='NAME',
              help='the pretrained network (default: mobilenetv2-inat, which knows 964 birds)'),
     argument('--epochs', default=0, type=natural, metavar='N', help='train every layer too, so many times over '
