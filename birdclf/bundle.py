@@ -4,13 +4,16 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'FILES', 'MAX_MODEL', 'MAX_TEXT', 'BundleError', 'insist', 'checked_number', 'Preprocessing', 'Thresholds',
-           'Finding', 'Bundle', 'make_bundle', 'load_bundle', 'describe', 'save_bundle', 'check_place']
+           'Finding', 'Bundle', 'make_bundle', 'load_bundle', 'describe', 'save_bundle', 'check_place', 'learned_from',
+           'has_seen']
 
 # %% ../nbs/50_bundle.ipynb #00000002
 import json,os,shutil
+from base64 import b64decode,b64encode
+from collections.abc import Iterable
 from dataclasses import asdict,dataclass,field,fields
 from functools import cached_property
-from hashlib import sha256
+from hashlib import file_digest,sha256
 from importlib.resources import files
 from pathlib import Path
 from secrets import token_hex
@@ -142,6 +145,12 @@ class Bundle:
     def fingerprint(self)->str:
         "The SHA-256 of its model: which one this is, whatever its folder is called"
         return sha256(self.model).hexdigest()
+
+    @property
+    def kind(self)->str:
+        "What it names: 'birds', or what somebody has said instead when it was trained"
+        said = self.training.get('kind')
+        return said if isinstance(said, str) and said.isprintable() and 0<len(said)<=40 else 'birds'
 
 # %% ../nbs/50_bundle.ipynb #00000018
 def _part(kind, value, name):
@@ -338,3 +347,29 @@ def _check_contents(folder):
     some = ', '.join(others[:3])+(', …' if len(others)>3 else '')
     insist(not others, f'The folder {folder.name} holds other things ({some}), which would be lost.',
            'Give the bundle a folder of its own.')
+
+# %% ../nbs/50_bundle.ipynb #7fc1d899
+_CODE = 6        # Bytes of a sha256: among a million photographs, one stranger in three hundred million looks known
+_MANY = 400_000  # More would not fit into bundle.json
+
+def _code_of(path):
+    "The first bytes of the sha256 of a file; nothing for one that cannot be read"
+    try:
+        with open(path, 'rb') as file: return file_digest(file, 'sha256').digest()[:_CODE]
+    except OSError: return b''
+
+def learned_from(paths:Iterable[Path])->str: # '' for more than fit
+    "What `training` of a bundle says about the files that it has learned from"
+    codes = sorted({code for path in paths if (code := _code_of(path))})
+    return b64encode(b''.join(codes)).decode('ascii') if len(codes)<=_MANY else ''
+
+# %% ../nbs/50_bundle.ipynb #9dee23a6
+def has_seen(
+    bundle:Bundle,
+    paths:list[Path],
+)->list[bool]|None:   # For each whether the model has learned from this file; None if the bundle does not say
+    "Which of these files the model knows from its training"
+    try: known = b64decode(bundle.training['learned'], validate=True)
+    except (KeyError, TypeError, ValueError): return None
+    codes = {known[i:i+_CODE] for i in range(0, len(known), _CODE)}
+    return [_code_of(path) in codes for path in paths] if codes else None

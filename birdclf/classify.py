@@ -40,6 +40,7 @@ SAID = dict(
             one_of='One of these: {list}.',
             other_bird='A bird, but none of the {n} I know; it looks most like the {names}.',
             not_bird='Not a bird, as far as I can tell.',
+            none_of_these='None of these, as far as I can tell.',
             small='The photo is small, so do not rely on it.',
             colourless='The photo has no colours, and many birds differ in nothing else.',
             two='There are two birds; the other one: {others}.', several='There are {n} birds; the others: {others}.',
@@ -49,6 +50,7 @@ SAID = dict(
             one_of='Eine dieser Arten: {list}.',
             other_bird='Ein Vogel, aber keiner der {n}, die ich kenne; am ähnlichsten ist ihm: {names}.',
             not_bird='Kein Vogel, soweit ich sehe.',
+            none_of_these='Nichts davon, soweit ich sehe.',
             small='Das Foto ist klein, also verlass dich nicht darauf.',
             colourless='Das Foto hat keine Farben, und viele Vögel unterscheiden sich nur darin.',
             two='Es sind zwei Vögel; der andere: {others}.', several='Es sind {n} Vögel; die anderen: {others}.',
@@ -93,7 +95,7 @@ def _listed(candidates, language, most=4):
 @dataclass(frozen=True)
 class Answer:
     "What there is to say about a photograph"
-    verdict:str                         # 'sure', 'one_of', 'other_bird', 'not_bird' or 'unreadable'
+    verdict:str                         # 'sure', 'one_of', 'other_bird', 'not_bird', 'none_of_these' or 'unreadable'
     species:Species|None=None           # The bird, or the likeliest, where the verdict is 'sure' or 'one_of'
     candidates:tuple[Candidate,...]=()  # Best first, as many as `Thresholds.coverage` asks for; two of a grey bird
     probability:float|None=None         # Of the best
@@ -181,6 +183,7 @@ def decide(
     else:
         if colourless: enough = max(enough, 2)
         verdict = 'sure' if enough==1 else 'one_of'
+    if bundle.kind!='birds' and verdict in ('not_bird', 'other_bird'): verdict = 'none_of_these'
     species = best.species if verdict in ('sure', 'one_of') else None
     return Answer(verdict, species, ranking[:enough], best.probability, scores, ranking, small, colourless)
 

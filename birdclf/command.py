@@ -101,10 +101,20 @@ def need(
             f"{what} needs {module}, which is not installed. Get it with: pip install 'birdclf[{extra}]'", 1)
 
 # %% ../nbs/61_command.ipynb #b3be4497
+_WAIT = 10 # Seconds between two lines in a file, and before the first
+
+class _Lines:
+    "What a bar writes, a line for each of its states"
+    def write(self, text):
+        if text := text.strip(): print(text, file=sys.stderr, flush=True)
+
+    def flush(self): pass
+
 def progress(*args, **options):
-    "A bar on stderr, if somebody is looking"
+    "A bar on stderr if somebody is looking; in a file, a line every ten seconds"
     from tqdm import tqdm
-    return tqdm(*args, **options, disable=None, dynamic_ncols=True)
+    if sys.stderr.isatty(): return tqdm(*args, **options, dynamic_ncols=True)
+    return tqdm(*args, **options, file=_Lines(), mininterval=_WAIT, maxinterval=_WAIT, delay=_WAIT, ncols=0)
 
 # %% ../nbs/61_command.ipynb #c912cd96
 def with_variables(*arguments)->list:

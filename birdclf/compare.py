@@ -8,6 +8,7 @@ __all__ = ['BAKE_OFF', 'sides', 'new_head', 'body_and_head', 'Trial', 'attempt',
 
 # %% ../nbs/42_compare.ipynb #5d0e0003
 import json
+from collections.abc import Callable
 from dataclasses import asdict,dataclass,replace
 from pathlib import Path
 from time import monotonic,perf_counter
@@ -15,14 +16,13 @@ from time import monotonic,perf_counter
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from .backbone import get_backbone
 from .files import whole,writing
 from .folder import NOT_BIRD,OTHER_BIRD,PhotosError,Record,labels_of
 from .species import SpeciesList
 from .train import (
-    Bfloat16,NoValidation,Recipe,StillNorm,block,device,fingerprint,folds,small_copies,workers)
+    Bfloat16,NoValidation,Recipe,StillNorm,block,device,fingerprint,folds,on_screen,small_copies,workers)
 from fastai.vision.all import Adam,CrossEntropyLossFlat,Learner,set_seed # Below train, which silences a warning
 
 # %% ../nbs/42_compare.ipynb #5d0e0006
@@ -207,12 +207,13 @@ def compare(
     seeds:tuple=(1,2,3),
     runs:Path=Path('runs'),  # Folder that keeps the trials; a second call trains what is missing
     weights:Path|None=None,  # Folder of weight files
+    bar:Callable=on_screen,  # Shows how far it is
 )->list[Contestant]:         # The best first
     "Give each network its own learning rate, and then train it once with each seed"
-    for name in backbones: get_backbone(name)
+    for network in [get_backbone(name) for name in backbones]: network.load(weights)
     folds(known, 4) # What cannot be trained is refused before the work
-    known, held = (small_copies(part, Path(runs)/'small', 2*recipe.train_size) for part in (known, held))
-    left = tqdm(total=len(backbones)*(len(rates)+len(seeds)), desc='comparing', unit=' trainings', disable=None)
+    known, held = (small_copies(part, Path(runs)/'small', 2*recipe.train_size, bar) for part in (known, held))
+    left = bar(total=len(backbones)*(len(rates)+len(seeds)), desc='comparing', unit=' trainings')
     def tried(on, by, **changes):
         result = trial(on, by, species, replace(recipe, **changes), runs=runs, weights=weights)
         left.set_postfix_str(changes['backbone'])

@@ -269,10 +269,12 @@ def between(figure:Figure)->str:
     if figure.low==figure.high or not np.isfinite([figure.low, figure.high]).all(): return '-'
     return f'{written(figure.name, figure.low)} to {written(figure.name, figure.high)}'
 
-def show_figures(found:list[Figure])->str:
+def show_figures(found:list[Figure], kind:str='birds')->str:
     "A Markdown table of all figures there are; '-' for one that says nothing here"
     said = {f.name: (written(f.name, f.value), between(f)) for f in found}
-    cells = [(meaning, *said.get(name, ('-', '-'))) for name,meaning in _MEANINGS.items()]
+    def about(meaning): return meaning.replace('no bird', 'none of these').replace('birds', kind)
+    cells = [(meaning if kind=='birds' else about(meaning), *said.get(name, ('-', '-')))
+             for name,meaning in _MEANINGS.items()]
     rows = [f"| {' | '.join(row)} |" for row in cells]
     return '\n'.join(['| | | 95 % interval |', '| --- | --- | --- |', *rows])
 

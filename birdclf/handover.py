@@ -11,8 +11,8 @@ from pathlib import Path
 
 from .files import DiskFull,disk_error,whole
 from .folder import PhotosError,folder_name,metadata,new_metadata
-from .license import OWN,License
-from .manifest import SEALED,Manifest,ManifestError,Row,file_of,kept
+from .license import License
+from .manifest import SEALED,STRANGERS,Manifest,ManifestError,Row,file_of,kept,strangers
 from .species import SpeciesError,SpeciesList
 
 # %% ../nbs/33_handover.ipynb #8443b647
@@ -25,10 +25,19 @@ def _line(row, species):
     "A row as `metadata.csv` has it; `source` is what must stay together when training and test are split"
     try: bird = species.find(row.bird).to_dict()
     except SpeciesError: bird = dict(german=row.bird, english=row.bird, scientific=row.bird)
-    path = f"{folder_name(bird['german'])}/{row.id}{Path(row.path).suffix.lower()}"
+    folder = folder_name(bird['german'])
+    if row.decision=='drop': # What it shows has no name here; where it was found tells one kind from the next
+        folder, bird = f'{STRANGERS[row.label]}/found as {folder}', dict.fromkeys(bird, '')
+    path = f'{folder}/{row.id}{Path(row.path).suffix.lower()}'
     source = f'{row.source}/{row.observer_id or row.creator or row.id}'
     return dict(path=path, **bird, source=source, found_by=row.source,
                 **{name: getattr(row, name) for name in _SAME})
+
+# %% ../nbs/33_handover.ipynb #8c9c0bba
+def _leaving(manifest, sealed):
+    "What is kept, and the strangers"
+    yield from kept(manifest, sealed)
+    yield from strangers(manifest, sealed)
 
 # %% ../nbs/33_handover.ipynb #a7569e61
 def _credit(line):
@@ -40,11 +49,11 @@ def _credit(line):
     parts = [f'<{address}>, ' if address else '', License(line['license'], line['license_version']).name,
              f' <{terms}>' if terms else '', f'; {changes}' if changes else '',
              '; not to be passed on' if line['license'] in SEALED else '']
-    nobody = 'whoever made this folder' if line['license']==OWN else 'an author whom the source does not name'
-    return f"- `{line['path']}`: {title or 'photograph'}, by {creator or nobody}, {''.join(parts)}\n"
+    who = creator or 'an author whom the source does not name'
+    return f"- `{line['path']}`: {title or 'photograph'}, by {who}, {''.join(parts)}\n"
 
 # %% ../nbs/33_handover.ipynb #4b31d836
-_OUR_FILE = r'[^/\\]*[^/\\.][^/\\]*/[0-9a-f]{16}\.[a-z]{3,4}' # As `_line` names them
+_OUR_FILE = r'(?:(?:other_birds|not_bird)/)?[^/\\]*[^/\\.][^/\\]*/[0-9a-f]{16}\.[a-z]{3,4}' # As `_line` names them
 
 def _exported(folder):
     "The files that the last export made; a `ManifestError` if something else is in the `folder`"
@@ -69,7 +78,7 @@ def _papers(manifest, folder, species, gone, sealed):
     with (new_metadata(folder, _COLUMNS) as write,
           whole(folder/'ATTRIBUTION.md', 'w', encoding='utf-8', newline='') as text):
         text.write(_TITLE_SEALED if sealed else _TITLE)
-        for row in kept(manifest, sealed):
+        for row in _leaving(manifest, sealed):
             line = _line(row, species)
             write(line)
             text.write(_credit(line))
@@ -98,14 +107,14 @@ def export_folder(
     *,
     sealed:bool=False,   # Also what may not be passed on: a folder for training
 )->int:                  # How many photographs are in it now
-    "The kept photographs as `<German name>/*.jpg`, with `metadata.csv` and `ATTRIBUTION.md`"
+    "The kept photographs as `<German name>/*.jpg`, strangers beside them, with `metadata.csv` and `ATTRIBUTION.md`"
     folder, before = Path(folder), _exported(Path(folder))
     with manifest.snapshot():
-        if any(folder.resolve() in file_of(manifest, row).resolve().parents for row in kept(manifest, sealed)):
+        if any(folder.resolve() in file_of(manifest, row).resolve().parents for row in _leaving(manifest, sealed)):
             raise ManifestError(f'{folder} is where some of these photographs come from. Choose another folder.')
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _papers(manifest, folder, species, before, sealed)
-            places = ((file_of(manifest, row), _line(row, species)['path']) for row in kept(manifest, sealed))
+            places = ((file_of(manifest, row), _line(row, species)['path']) for row in _leaving(manifest, sealed))
             return sum(_copy(file, folder/path) for file,path in places)
         except OSError as e: raise _cannot(e, folder) from e

@@ -17,7 +17,7 @@ def _ref(name): return {'$ref': f'#/components/schemas/{name}'}
 
 _SHARE, _TEXT, _NUMBER = dict(type='number', minimum=0, maximum=1), dict(type='string'), dict(type='integer', minimum=0)
 _NAMES = _object(german=_TEXT, english=_TEXT, scientific=_TEXT)
-VERDICTS = 'sure', 'one_of', 'other_bird', 'not_bird', 'unreadable'
+VERDICTS = 'sure', 'one_of', 'other_bird', 'not_bird', 'none_of_these', 'unreadable'
 _BIRD = dict(verdict=dict(enum=list(VERDICTS)), species=_or_null(_ref('Names')), probability=_or_null(_SHARE),
              candidates=_list(dict(allOf=[_ref('Names'), _object(probability=_SHARE)])),
              scores=_or_null(_object(bird=_SHARE, known=_SHARE)), reason=_TEXT, tips=_list(_TEXT),

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['WORKERS', 'OUTCOMES', 'BANDS', 'logits_of', 'Asked', 'ask', 'measured', 'interval', 'outcome', 'Bird', 'by_bird',
-           'mixed_up', 'Band', 'by_size', 'Report', 'evaluate_folder', 'report_of', 'many', 'likely', 'show_report',
-           'draw_reliability', 'prices', 'draw_price', 'drawing', 'text', 'path_within', 'html_page', 'ReportError',
-           'check_report', 'save_report']
+           'mixed_up', 'Band', 'by_size', 'Report', 'possible', 'evaluate_folder', 'report_of', 'many', 'likely',
+           'warning', 'show_report', 'draw_reliability', 'prices', 'draw_price', 'drawing', 'text', 'path_within',
+           'html_page', 'ReportError', 'check_report', 'save_report']
 
 # %% ../nbs/45_report.ipynb #00000002
 import base64,html,io
@@ -21,12 +21,12 @@ from tempfile import NamedTemporaryFile
 
 import numpy as np
 
-from .bundle import Bundle
+from .bundle import Bundle,has_seen
 from .classify import Answer,Classifier,decide
 from .errors import Refusal
 from .evaluate import Figure,Predictions,figures,open_set,probabilities,wilson,written
 from .files import whole
-from .folder import NOT_BIRD,OTHER_BIRD,PhotosError,Record,labels_of,read_folder
+from .folder import NOT_BIRD,OTHER_BIRD,PhotosError,Record,labels_of,on_side,read_folder
 from .photo import PhotoError,open_photo
 from .species import Species
 
@@ -130,8 +130,10 @@ OUTCOMES = dict(
     wrong='sure, and wrong',
     not_listed='a short list, without it',
     other_bird='called another bird',
-    not_bird='called no bird')
-_GOOD = {('ours','right'), ('ours','listed'), (OTHER_BIRD,'other_bird'), (NOT_BIRD,'not_bird')}
+    not_bird='called no bird',
+    none_of_these='called none of these')
+_GOOD = {('ours','right'), ('ours','listed'), (OTHER_BIRD,'other_bird'), (NOT_BIRD,'not_bird'),
+         (OTHER_BIRD,'none_of_these'), (NOT_BIRD,'none_of_these')}
 
 def outcome(
     answer:Answer,
@@ -210,6 +212,7 @@ class Report:
     birds:list[Bird]
     pairs:list[tuple[Species,Species,int,int]]
     sizes:list[Band]     # None where the bundle finds no birds
+    seen:int|None=None   # How many of the photographs the model has learned from; None if it does not say
 
     def counts(self)->dict[str,Counter]:
         "For each kind of photograph that is there, 'ours', `OTHER_BIRD` or `NOT_BIRD`: how often each outcome"
@@ -223,14 +226,22 @@ class Report:
         wrong = [i for i,out in enumerate(self.outcomes) if out in ('wrong','not_listed')]
         return sorted(wrong, key=lambda i: -self.asked.confidence[i])[:most]
 
+# %% ../nbs/45_report.ipynb #03749843
+def possible(report:Report)->dict[str,str]:
+    "Those of `OUTCOMES` that its bundle can have"
+    never = ('none_of_these',) if report.asked.bundle.kind=='birds' else ('other_bird', 'not_bird')
+    return {key: meaning for key,meaning in OUTCOMES.items() if key not in never}
+
 # %% ../nbs/45_report.ipynb #0000001c
 def evaluate_folder(
     classifier:Classifier,
     folder:str|Path,        # As `read_folder` takes it; names in any language of the bundle's list
     bar:Callable|None=None, # tqdm, for example
+    side:str='both',        # One of `SIDES`
 )->Report:
     "How well `classifier` names the photographs of `folder`"
-    return report_of(Path(folder), ask(classifier, read_folder(folder, classifier.species), bar))
+    records = on_side(read_folder(folder, classifier.species), side)
+    return report_of(Path(folder), ask(classifier, records, bar))
 
 def report_of(
     folder:Path,   # That holds all photographs of `asked`
@@ -239,10 +250,16 @@ def report_of(
     "All that there is to say about answers"
     outcomes = [outcome(asked.answer(i), record.species) for i,record in enumerate(asked.records)]
     sizes = by_size(asked, outcomes)
-    return Report(folder, asked, measured(asked), outcomes, by_bird(asked), mixed_up(asked), sizes)
+    seen = has_seen(asked.bundle, [record.path for record in asked.records])
+    return Report(folder, asked, measured(asked), outcomes, by_bird(asked), mixed_up(asked), sizes,
+                  None if seen is None else sum(seen))
 
 # %% ../nbs/45_report.ipynb #0000001e
-_GROUPS = {'ours': 'of its birds', OTHER_BIRD: 'of other birds', NOT_BIRD: 'of no birds'}
+_GROUPS = {'ours': 'of its {kind}', OTHER_BIRD: 'of other {kind}', NOT_BIRD: 'of no {kind}'}
+
+def _group(report, name):
+    "What photographs of that kind are called"
+    return _GROUPS[name].format(kind=report.asked.bundle.kind)
 
 def many(n:int, thing:str)->str:
     "'1 photograph', '1,200 photographs'"
@@ -251,7 +268,7 @@ def many(n:int, thing:str)->str:
 def _summary(report):
     "Who was asked about what, in a sentence or two"
     bundle, unread = report.asked.bundle, len(report.asked.unread)
-    parts = ', '.join(f'{count.total():,} {_GROUPS[kind]}' for kind,count in report.counts().items())
+    parts = ', '.join(f'{count.total():,} {_group(report, kind)}' for kind,count in report.counts().items())
     said = (f"{many(len(report.outcomes), 'photograph')} ({parts}), asked of {bundle.name!r} of {bundle.created}, "
             f"which knows {len(bundle.species)}; {len(report.birds)} of those are here.")
     return said+(f" {many(unread, 'file')} could not be read." if unread else '')
@@ -259,6 +276,26 @@ def _summary(report):
 def likely(part:int, whole:int)->str:
     "'45 % to 94 %': Wilson's interval of a share"
     return ' to '.join(f'{100*x:.0f} %' for x in wilson(part, whole))
+
+# %% ../nbs/45_report.ipynb #45b410e0
+_MEMORY = ('The figures say how well it remembers those, and nothing about photographs that it has not seen. Judge by '
+           'others: what was split has a test side, birdclf train --on training leaves it alone, and birdclf evaluate '
+           '--on test asks about nothing else.')
+_NOBODY_KNOWS = ('Were these photographs among those that the model was trained on? Then the figures say how well it '
+                 'remembers them, and nothing about photographs that it has not seen. The model does not say.')
+_BY_HAND = ('Pictures by the same hand on the same afternoon make the figures too kind as well, and those nobody '
+            'recognises.')
+
+def warning(report:Report)->str: # '' if there is none
+    "A warning, if the model was trained on some of what it is judged by"
+    if not report.seen: return ''
+    asked = many(len(report.outcomes), 'photograph')
+    return f'WARNING: this model has learned from {report.seen:,} of these {asked}. {_MEMORY}'
+
+def _remembers(report):
+    "What there is to say about the model's memory, on the page"
+    if report.seen is None: return f'{_NOBODY_KNOWS} {_BY_HAND}'
+    return warning(report) or f'None of these files is one that the model was trained on. {_BY_HAND}'
 
 # %% ../nbs/45_report.ipynb #00000020
 def _missed(bird):
@@ -275,10 +312,10 @@ def _sizes(report):
 def show_report(report:Report, most:int=5)->str:
     "The figures, what a visitor would have read, and the hardest birds, for a terminal"
     counts = report.counts()
-    lines = [_summary(report), '']
+    lines = [*filter(None, [warning(report)]), _summary(report), '']
     lines += [f'  {f.meaning:46} {written(f.name, f.value):>8}   {interval(f)}' for f in report.figures]
-    lines += ['', f"  {'A visitor would have read':34}" + ''.join(f'{_GROUPS[kind]:>16}' for kind in counts)]
-    for key,meaning in OUTCOMES.items():
+    lines += ['', f"  {'A visitor would have read':34}" + ''.join(f'{_group(report, kind):>16}' for kind in counts)]
+    for key,meaning in possible(report).items():
         lines.append(f'  {meaning:34}' + ''.join(f'{count[key]:16,}' for count in counts.values()))
     lines += _sizes(report)
     missed = [bird for bird in report.birds if bird.right<bird.n]
@@ -413,8 +450,8 @@ def _verdicts_section(report):
         n, all_ = counts[kind][key], counts[kind].total()
         said = f'{n:,}<small>{100*n/all_:.0f} %</small>' if n else '0'
         return f'<b>{said}</b>' if (kind, key) in _GOOD else said
-    rows = [[meaning, *(cell(kind, key) for kind in counts)] for key,meaning in OUTCOMES.items()]
-    head = ['', *(f'{count.total():,} {_GROUPS[kind]}' for kind,count in counts.items())]
+    rows = [[meaning, *(cell(kind, key) for kind in counts)] for key,meaning in possible(report).items()]
+    head = ['', *(f'{count.total():,} {_group(report, kind)}' for kind,count in counts.items())]
     held = 100*report.asked.bundle.thresholds.coverage
     return f"""<h2>What a visitor would have read</h2>
 {_wide_table(head, rows)}
@@ -531,10 +568,7 @@ def html_page(report:Report)->str:
 <style>{_style()}</style></head><body>
 <h1>{text(title)}</h1>
 <p>{text(_summary(report))}</p>
-<p class="warning">Were these photographs among those that the model was trained on? Then the figures say how well it \
-remembers them, and nothing about
-photographs that it has not seen. The same goes for photographs by the same hand on the same afternoon. \
-Nobody can tell from the files: you have to know.</p>
+<p class="warning">{text(_remembers(report))}</p>
 {''.join(f'<section>{section(report)}</section>' for section in _SECTIONS)}
 <p class="note">Written by birdclf. Bundle {text(bundle.name)}, created {text(bundle.created)}.</p>
 </body></html>

@@ -44,7 +44,7 @@ def _item_of(row:Row)->Item:
 class Said(NamedTuple):
     "One person's word about one photograph"
     decision:str    # 'keep', 'drop', 'relabel'; '' for none
-    label:str=''    # The scientific name of the bird that it is, to relabel
+    label:str=''    # The scientific name of the bird that it is, to relabel; to drop, why, as in `STRANGERS`
     at:str=''       # When
 
 # %% ../nbs/22_review.ipynb #00000008
@@ -143,13 +143,17 @@ def _moment(at):
     return int(''.join(filter(str.isdigit, at)) or 0)
 
 # %% ../nbs/22_review.ipynb #ed49faf3
+def _core(said):
+    "What people must agree on: why a photograph is dropped they need not"
+    return said.decision, said.label if said.decision=='relabel' else ''
+
 @patch
 def state(self:Review, photo:str)->set[str]:
     "The states a photograph is in"
     words = self.said.get(photo) or {}
     states = {'all', words[self.by].decision if self.by in words else 'undecided'}
     if not words: states.add('nobody')
-    if len({word[:2] for word in words.values()})>1: states.add('disputed')
+    if len(set(map(_core, words.values())))>1: states.add('disputed')
     return states
 
 # %% ../nbs/22_review.ipynb #00000012
@@ -217,7 +221,7 @@ def _present(self:Review):
 def decide(self:Review,
     photos:str|list[str], # Ids: one, a range, a selection, a group of copies
     decision:str,         # 'keep', 'drop', 'relabel', or '' to take back what was said
-    label:str='',         # Any name of the bird that it is, to relabel
+    label:str='',         # Any name of the bird that it is, to relabel; to drop, one of `STRANGERS` or ''
 )->list[str]:             # The ids
     "Say something about photographs: one action, on disk when this returns"
     photos = [photos] if isinstance(photos, str) else list(dict.fromkeys(photos))
@@ -309,9 +313,9 @@ def agreement(self:Review)->dict[str,tuple[int,int]]:
     "For each of the others: of how many photographs we say the same, and how many we have both judged"
     both, same = Counter(), Counter()
     for photo,words in self.said.items():
-        for by,decision,label in self.others(photo):
+        for by,*_ in self.others(photo):
             both[by] += 1
-            same[by] += (decision, label)==words[self.by][:2]
+            same[by] += _core(words[by])==_core(words[self.by])
     return {by: (same[by], both[by]) for by in sorted(both)}
 
 # %% ../nbs/22_review.ipynb #00000032

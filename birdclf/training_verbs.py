@@ -7,36 +7,64 @@ __all__ = []
 
 # %% ../nbs/65_training_verbs.ipynb #12192ff2
 import os,sys
+from argparse import ArgumentTypeError
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 
 from .command import argument,natural,need,progress,put,real_name,verb,visible
 
 # %% ../nbs/65_training_verbs.ipynb #6a2d9eb6
 PHOTOS = argument('--photos', required=True, metavar='DIR',
                   help='a folder with a folder of photographs for each species')
-RUNS = (argument('--species', metavar='CSV', help='a list of your own birds (default: species.csv in DIR, or the 74 of the book)'),
+LEARN = argument('--on', choices=('training', 'both'), metavar='SIDE',
+                 help='learn from this side of what was split, training or both (default: both); strangers are dealt '
+                 'to the sides by their kind')
+RUNS = (argument('--species', metavar='CSV', help='a list of your own birds (default: the 74 of the book)'),
         argument('--runs', default='runs', metavar='DIR',
                  help='keeps what an interrupted training needs (default: runs)'),
         argument('--weights', metavar='DIR', help='a folder with the pretrained weights '
                  '(default: $BIRDCLF_WEIGHTS, or a cache that is filled from the internet)'))
 
+# %% ../nbs/65_training_verbs.ipynb #6f36776d
+def _kind(text:str)->str:
+    "A word or two for what is in photographs"
+    word = ' '.join(text.split())
+    if not word.isprintable() or not 0<len(word)<=40 or not word.replace(' ', '').replace('-', '').isalpha():
+        raise ArgumentTypeError(f'{text[:50]!r} is no word for what is in photographs. Try dogs.')
+    return word
+
 # %% ../nbs/65_training_verbs.ipynb #48501bd3
 def _make_model(args):
     "Train as `args` say"
     from birdclf.export import make_model
-    from birdclf.folder import birds_of
+    from birdclf.species import load_species
     from birdclf.train import Recipe
-    make_model(Path(args.photos), Path(args.bundle), species=birds_of(args.photos, args.species),
-               recipe=Recipe(backbone=args.backbone, epochs=args.epochs), runs=Path(args.runs), weights=args.weights)
+    make_model(Path(args.photos), Path(args.bundle), species=load_species(args.species),
+               recipe=Recipe(backbone=args.backbone, epochs=args.epochs), runs=Path(args.runs), weights=args.weights,
+               side=args.on, bar=progress, kind=args.kind)
+
+# %% ../nbs/65_training_verbs.ipynb #e0c3c430
+def _typed(**options)->str:
+    "Those of `options` that are something, as they are typed"
+    return ''.join(f' --{name} {quote(real_name(str(value)))}' for name,value in options.items() if value)
+
+def _next(args)->str:
+    "What to do with the model"
+    if args.on!='training': return f'Next: birdclf app{_typed(bundle=args.bundle)}'
+    return f'Next: birdclf evaluate {quote(real_name(args.photos))} --on test{_typed(bundle=args.bundle)}'
 
 # %% ../nbs/65_training_verbs.ipynb #00000015
 @verb('train', 'make a model from photographs', '''
         birdclf train --photos photographs
+        birdclf train --photos photographs --on training
         birdclf train --photos photographs --bundle finnish --species finnish.csv
         torchrun --nproc_per_node 2 --no-python birdclf train --photos photographs --epochs 3''',
-    PHOTOS,
+    PHOTOS, LEARN,
     argument('--bundle', default='runs/bundle', metavar='DIR', help='receives the model (default: runs/bundle)'),
+    argument('--kind', type=_kind, metavar='WORD', 
+             help='what the photographs are of, if not of birds: dogs, for example; of other animals '
+             '--backbone mobilenetv2-imagenet knows more'),
     argument('--backbone', default='mobilenetv2-inat', metavar='NAME',
              help='the pretrained network (default: mobilenetv2-inat, which knows 964 birds)'),
     argument('--epochs', default=0, type=natural, metavar='N', help='train every layer too, so many times over '
@@ -47,22 +75,25 @@ def train(args)->int:
     need('Training', 'train', 'torch')
     if int(os.environ.get('RANK') or 0): sys.stdout = open(os.devnull, 'w', encoding='utf-8')
     _make_model(args)
-    from shlex import quote
-    put(f'Next: birdclf app --bundle {quote(args.bundle)}')
+    put(visible(_next(args)))
     return 0
 
 # %% ../nbs/65_training_verbs.ipynb #e5a10102
 def _compare(args):
     "Let the networks compete, and print the table"
     from birdclf.compare import compare,listed,sides
-    from birdclf.folder import birds_of,check_writable,one_by_one,read_folder,several_names
-    species = birds_of(args.photos, args.species)
+    from birdclf.folder import check_writable,one_by_one,read_folder,several_names
+    from birdclf.species import load_species
+    species = load_species(args.species)
     check_writable(args.runs)
     records, warning = one_by_one(read_folder(args.photos, species))
     known, held = sides(records)
     for sentence in filter(None, (*several_names(args.photos, species), warning)): put(visible(sentence))
     put(f'{len(known):,} photographs to train on, {len(held):,} of other sources to judge by')
-    put(listed(compare(known, held, species, args.backbones, runs=Path(args.runs), weights=args.weights)))
+    found = compare(known, held, species, args.backbones, runs=Path(args.runs), weights=args.weights, bar=progress)
+    put(listed(found))
+    options = _typed(photos=args.photos, species=args.species, weights=args.weights, backbone=found[0].backbone)
+    put(visible(f'Next: birdclf train{options}'))
 
 # %% ../nbs/65_training_verbs.ipynb #3ca838dc
 @verb('compare', 'let several networks compete for your birds, each with a learning rate that suits it', '''
@@ -72,7 +103,8 @@ def _compare(args):
     PHOTOS,
     argument('--backbones', nargs='+', metavar='NAME',
              default=['mobilenetv2-inat', 'mobilenetv2-imagenet', 'efficientnet-lite0'],
-             help='networks that compete: names as timm has them (default: the three that need no internet)'),
+             help='networks that compete: names as timm has them (default: three small ones; two of them want the '
+             'files of --weights, or internet once)'),
     *RUNS)
 def compare(args)->int:
     "Let networks compete on the same photographs"
@@ -89,16 +121,28 @@ def _evaluated(args):
     check_report(args.report)
     classifier = Classifier.load(args.bundle)
     for sentence in several_names(args.folder, classifier.species): put(visible(sentence))
-    report = evaluate_folder(classifier, args.folder, progress if find_spec('tqdm') else None)
+    report = evaluate_folder(classifier, args.folder, progress if find_spec('tqdm') else None, args.on)
     save_report(args.report, report)
     return report
+
+# %% ../nbs/65_training_verbs.ipynb #3d653ce4
+def _learn_from_both(args, bundle)->str:
+    "What comes after the test side was asked about"
+    recipe = bundle.training.get('recipe', {})
+    usual = dict(backbone='mobilenetv2-inat', epochs=0)
+    different = {name: recipe[name] for name,value in usual.items() if recipe.get(name, value)!=value}
+    kind = '' if bundle.kind=='birds' else bundle.kind
+    options = _typed(photos=args.folder, on='both', bundle=args.bundle or 'runs/bundle', kind=kind, **different)
+    return f'Next, to learn from both sides: birdclf train{options}'
 
 # %% ../nbs/65_training_verbs.ipynb #fd7900ac
 @verb('evaluate', 'say how well a model names photographs whose birds you know', '''
         birdclf evaluate photographs
-        birdclf evaluate photographs --bundle runs/bundle --report new.html''',
+        birdclf evaluate photographs --on test --bundle runs/bundle --report new.html''',
     argument('folder', metavar='FOLDER',
              help='a folder with a folder of photographs for each species, and perhaps other_birds/ and not_bird/'),
+    argument('--on', choices=('training', 'test', 'both'), default='both', metavar='SIDE',
+             help='ask about this side of what was split, training, test or both (default: both)'),
     argument('--report', default='report.html', metavar='FILE',
              help='receives the report, an HTML page (default: report.html)'),
     argument('--bundle', metavar='DIR',
@@ -111,6 +155,7 @@ def evaluate(args)->int:
     for record,why in report.asked.unread: put(visible(f'{real_name(path_within(report, record))}: {why}'))
     put(f'The report is in {visible(real_name(args.report))}. '
         'It holds small copies of the photographs of the worst mistakes.')
+    if args.on=='test': put(visible(_learn_from_both(args, report.asked.bundle)))
     return 1 if report.asked.unread else 0
 
 # %% ../nbs/65_training_verbs.ipynb #e5a10104

@@ -821,6 +821,23 @@ def last(page): return page.evaluate('sent.at(-1)')
 def answer(page, message, **more): page.evaluate('m => say(m, [])', dict(kind=message['kind'], seq=message['seq'], view=message['view'], **more))
 
 
+def test_a_drop_may_say_that_it_shows_a_stranger(notebook):
+    "One key more than a bad photograph; and a button where a bird was looked for in the list"
+    alone = notebook()
+    alone.locator('.cl-frame').nth(2).click()
+    for number, (key, label) in enumerate((('d', ''), ('4', 'no bird'), ('5', 'another bird')), 1):
+        alone.keyboard.press(key)
+        alone.wait_for_function("n => sent.filter(message => message.kind === 'decide').length === n", arg=number)
+        said = last(alone)
+        assert (said['kind'], said['decision'], said.get('label', '')) == ('decide', 'drop', label)
+        answer(alone, said, changed=[], status=dict(by='Ida', overall=[80, 1, 1], birds={}, pace=None, minutes=None, agreement={}))
+    alone.keyboard.press('r')
+    alone.get_by_role('button', name='A bird that is not in the list').click()
+    alone.wait_for_function("() => sent.filter(message => message.kind === 'decide').length === 4")
+    said = last(alone)
+    assert (said['kind'], said['decision'], said['label']) == ('decide', 'drop', 'another bird') and alone.locator('.cl-panel').count() == 0
+
+
 def test_it_takes_no_keys_that_are_not_meant_for_it(notebook):
     alone = notebook()
     assert alone.evaluate("document.activeElement.id") == 'cell'

@@ -424,7 +424,7 @@ def test_one_hand_is_told_and_trained_on(tmp_path, monkeypatch, capsys):
     birds = SpeciesList(load_species().find(name) for name in ('Amsel', 'Pirol'))
     bundle = make_model(tmp_path/'photos', tmp_path/'bundle', species=birds, recipe=Recipe(backbone='efficientnet-lite0', size=64, views=(1.125,), asked=1), runs=tmp_path/'runs', seeds=(0,))
     said = capsys.readouterr().out
-    assert 'Amsel/ and Turdus merula/ are the same bird' in said and '18 of the 18 photographs of the species are by one hand' in said and 'WARNING: there was no other_birds/' in said
+    assert 'Amsel/ and Turdus merula/ are the same bird' in said and '18 of the 18 photographs of the species are by one hand' in said and 'WARNING: there is no other_birds/' in said
     assert bundle.temperature > .2 and bundle.thresholds.coverage == .99 # Eighteen photographs promise nothing
     assert bundle.training['photographs'] == 18 and set(bundle.scores) == {'top1', 'recall', 'top5', 'calibration_error', 'list_coverage', 'list_length'}
     assert all(score['low'] < 1 for name, score in bundle.scores.items() if name in ('top1', 'recall', 'top5', 'list_coverage'))
@@ -438,8 +438,8 @@ def test_comparing(birdclf, tmp_path):
         status, out, err = birdclf('compare', *arguments, cwd=tmp_path)
         assert status == code and words in err and err.count('\n') == 1
     status, out, err = birdclf('compare', '--photos', 'photos', '--backbones', 'resnet10t.untrained', cwd=tmp_path)
-    assert status == 0 and out.splitlines()[-1].startswith('resnet10t.untrained') and len(list((tmp_path/'runs').glob('trial-*.json'))) == 6+3
-    assert birdclf('compare', '--photos', 'photos', '--backbones', 'resnet10t.untrained', cwd=tmp_path)[1].split()[:-2] == out.split()[:-2]
+    assert status == 0 and out.splitlines()[-2].startswith('resnet10t.untrained') and out.splitlines()[-1] == 'Next: birdclf train --photos photos --backbone resnet10t.untrained' and len(list((tmp_path/'runs').glob('trial-*.json'))) == 6+3
+    assert birdclf('compare', '--photos', 'photos', '--backbones', 'resnet10t.untrained', cwd=tmp_path)[1].splitlines()[-2].split()[:-2] == out.splitlines()[-2].split()[:-2]
 
 
 # Splitting and judging

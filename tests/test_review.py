@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pace import few
 
-from birdclf.manifest import Manifest, ManifestError, Row
+from birdclf.manifest import STRANGERS, Manifest, ManifestError, Row
 from birdclf.review import COFFEE, ORDERS, PAGE, STATES, CleaningError, Review, pace, person, whoever
 from birdclf.species import SpeciesError
 from birdclf.testing import PATIENCE
@@ -22,6 +22,9 @@ PEOPLE = 'Anna', 'Ben'
 
 
 # --- any actions, any crash
+
+def core(word): return 'drop' if word[0] == 'drop' else word # Why something is dropped need not be agreed on
+
 
 class Model:
     "What should be: everybody's words, and stacks of what each has done and undone"
@@ -52,12 +55,13 @@ class Model:
     def agreement(self, by):
         other, = set(PEOPLE)-{by}
         both = [told for told in self.words.values() if len(told) == 2]
-        return {other: (sum(told[by] == told[other] for told in both), len(both))} if both else {}
+        return {other: (sum(core(told[by]) == core(told[other]) for told in both), len(both))} if both else {}
 
 
 who = st.sampled_from(PEOPLE)
 photos = st.lists(st.integers(0, 11), min_size=1, max_size=6)
 ACTIONS = st.one_of(
+    st.tuples(st.just('stranger'), who, photos, st.sampled_from(tuple(STRANGERS))),
     st.tuples(st.just('decide'), who, photos, st.sampled_from(('keep', 'drop', ''))),
     st.tuples(st.just('relabel'), who, photos, st.sampled_from(NAMES[:6])),
     st.tuples(st.just('range'), who, st.integers(0, 8), st.integers(0, 8)),
@@ -96,6 +100,7 @@ class Desks:
         else:
             if kind == 'range': chosen, word = review.between(*(review.ids[place % len(review.ids)] for place in what)) if review.ids else [], ('drop', '')
             elif kind == 'group': chosen, word = review.group(ids[what[0]]), (what[1], '')
+            elif kind == 'stranger': chosen, word = [ids[place] for place in what[0]], ('drop', what[1])
             else: chosen, word = [ids[place] for place in what[0]], (what[1], '') if kind == 'decide' else ('relabel', what[1])
             if not chosen: return
             review.decide(chosen, *word)
@@ -117,12 +122,13 @@ class Desks:
             assert words(review) == self.model.words and review.agreement() == self.model.agreement(by)
             shown = {item.id for item in tops} | set(mine)
             review.view(state='disputed')
-            assert set(review.ids) == {photo for photo,told in self.model.words.items() if len(set(told.values())) > 1} & shown
+            assert set(review.ids) == {photo for photo,told in self.model.words.items() if len(set(map(core, told.values()))) > 1} & shown
             review.view(state='undecided')
             assert set(review.ids) == {item.id for item in tops}-set(mine)
         for row in self.reviews['Anna'].manifest.rows():
             told = set(self.model.words.get(row.id, {}).values())
-            assert (row.decision, row.label) == ((*told,)[0] if len(told) == 1 else ('disputed', '') if told else ('', ''))
+            agreed = ('drop', '') if {core(word) for word in told} == {'drop'} else ('disputed', '') if told else ('', '')
+            assert (row.decision, row.label) == ((*told,)[0] if len(told) == 1 else agreed)
 
 
 @settings(max_examples=few(25, 120), derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -305,7 +311,8 @@ def test_a_relabelled_robin_that_is_a_robin_is_kept(flock):
 
 
 @pytest.mark.parametrize('photos,decision,label,error', [
-    (['nobody'], 'drop', '', ManifestError), (None, 'burn', '', ManifestError), (None, 'relabel', '', SpeciesError), (None, 'relabel', 'penguin', SpeciesError)])
+    (['nobody'], 'drop', '', ManifestError), (None, 'burn', '', ManifestError), (None, 'relabel', '', SpeciesError), (None, 'relabel', 'penguin', SpeciesError),
+    (None, 'drop', 'a cloud', ManifestError), (None, 'keep', 'no bird', ManifestError), (None, '', 'no bird', ManifestError)])
 def test_refusals_change_nothing(flock, photos, decision, label, error):
     review = flock(10)
     review.decide(review.ids[0], 'keep')

@@ -165,3 +165,19 @@ def test_a_name_that_is_no_text_has_a_fingerprint_too(tmp_path):
     (tmp_path/'photos'/'Amsel').mkdir(parents=True)
     Path(os.fsdecode(os.fsencode(tmp_path)+b'/photos/Amsel/gr\xfcn.jpg')).write_bytes(b'x')
     assert len(fingerprint(read_folder(tmp_path/'photos', load_species()), load_species(), Recipe())) == 12
+
+
+def test_a_training_of_every_layer_says_how_far_it_is(painted, tmp_path):
+    from birdclf.backbone import get_backbone
+    from birdclf.train import Recipe, look_at, train
+    birds = SpeciesList(load_species().find(name) for name in NAMES)
+    recipe = Recipe(backbone='efficientnet-lite0', size=64, train_size=64, views=(1.125, 0), epochs=2, looks=4, batch_size=8)
+    seen, told = look_at(read_folder(painted/'known', birds), recipe, get_backbone(recipe.backbone).load()), []
+
+    class Bar:
+        def __init__(self, total, **_): self.total, self.done = total, 0
+        def update(self): self.done += 1
+        def close(self): told.append((self.done, self.total))
+
+    train(seen, birds, recipe, runs=tmp_path/'runs', quiet=True, ticks=Bar)
+    assert len(told) == 1 and told[0][0] == told[0][1] > 2

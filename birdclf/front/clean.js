@@ -291,12 +291,12 @@ export const nameOf = ({names}) => names.english || names.scientific
 export const many = (n, word) => `${n.toLocaleString('en')} ${word}${n === 1 ? '' : 's'}`
 
 export function said({decision, label}) {
-  const words = {keep: 'kept', drop: 'dropped', relabel: `is ${label}`}
+  const words = {keep: 'kept', drop: label ? `dropped: ${label}` : 'dropped', relabel: `is ${label}`}
   return words[decision] || 'undecided'
 }
 export const saidByOthers = photo => photo.others.map(other => `${other.by}: ${said(other)}`)
 export const disputed = ({decision, label, others}) =>
-  others.some(other => other.decision !== decision || other.label !== label)
+  others.some(other => other.decision !== decision || decision === 'relabel' && other.label !== label)
 
 /** What a screen reader says of a tile */
 export function describe(photo) {
@@ -374,12 +374,12 @@ function step(page, by, extending) {
   setFocus(page, next)
 }
 
-function act(page, decision) {
+function act(page, decision, label) {
   const {album, choice, panel} = page, ids = targets(shown(album), choice), single = !choice.selected.size
   if (!ids.length) return
   if (decision === 'relabel') return relabel(page, ids)
   if (!decision && undecided(album, ids).length === ids.length) return
-  decide(page, ids, decision)
+  decide(page, ids, decision, label)
   choice.anchor = null
   if (!single || !decision) return
   if (panel.zoomed) walk(page, 1)
@@ -467,10 +467,15 @@ const closer = page => page.panel.zoomed ? close(page) : zoom(page, page.choice.
 const leave = page => page.panel.box ? close(page) : select(page, [])
 const turnBy = (page, by) => turn(page, page.album.target + by)
 
+const NO_BIRD = 'no bird', ANOTHER = 'another bird'
+const KINDS = [[NO_BIRD, 'No bird'], [ANOTHER, 'A bird that is not in the list']]
+
 export const TABLE = [
   ['k or 1', 'keep', ['k', '1'], page => act(page, 'keep'), 'large too'],
-  ['d or 2', 'drop', ['d', '2', 'Delete'], page => act(page, 'drop'), 'large too'],
-  ['r or 3', 'relabel: it is another bird', ['r', '3'], page => act(page, 'relabel'), 'large too'],
+  ['d or 2', 'drop: a bad photograph', ['d', '2', 'Delete'], page => act(page, 'drop'), 'large too'],
+  ['r or 3', 'relabel: it is another bird of the list', ['r', '3'], page => act(page, 'relabel'), 'large too'],
+  ['4', `drop: it shows ${NO_BIRD}`, ['4'], page => act(page, 'drop', NO_BIRD), 'large too'],
+  ['5', `drop: it shows ${ANOTHER}, none of the list`, ['5'], page => act(page, 'drop', ANOTHER), 'large too'],
   ['0', 'take back what was said', ['0', 'Backspace'], page => act(page, ''), 'large too'],
   ['e', 'keep everything else on this page, and turn it', ['e'], rest],
   ['u or Ctrl-Z', 'undo, as often as you like', ['u', 'Ctrl+z'], page => turnBack(page, 'undo'), 'large too'],
@@ -670,6 +675,7 @@ function relabel(page, ids) {
   write('h2', '', ids.length > 1 ? `Which bird are these ${ids.length}?` : 'Which bird is it?', card)
   const input = searchBox(card, id), list = make('ul', 'found', card)
   give(list, {id, role: 'listbox'})
+  for (const [kind, text] of KINDS) press('button', text, card, () => chosen(page, ids, 'drop', kind))
   press('button', 'Cancel', card, () => close(page), 'Esc')
   const hint = page.album.photos.get(ids[0]).reasons.join('; ')
   const offer = {page, ids, input, list, id, hint, birds: [], at: -1, asked: 0, ready: null}
@@ -710,7 +716,7 @@ async function search(offer) {
 function showOffer(offer) {
   const {input, list, id, birds, at} = offer
   list.replaceChildren(...birds.map((bird, place) => option(offer, bird, place)))
-  const nobody = 'No bird in this list is called that. If it is none of ours, drop it.'
+  const nobody = 'No bird in this list is called that. If it is none of ours, say so below.'
   if (!birds.length && input.value) write('li', 'none', nobody, list)
   input.setAttribute('aria-activedescendant', at >= 0 ? `${id}-${at}` : '')
   list.querySelector('[aria-selected=true]')?.scrollIntoView({block: 'nearest'})
@@ -732,7 +738,10 @@ function unnamed({page, input, birds}) {
 }
 function choose({page, ids, birds}, place) {
   if (!birds[place]) return
-  decide(page, ids, 'relabel', birds[place].english)
+  chosen(page, ids, 'relabel', birds[place].english)
+}
+function chosen(page, ids, decision, label) {
+  decide(page, ids, decision, label)
   const {back} = page.panel
   close(page)
   if (!back && ids.length === 1) step(page, 1)

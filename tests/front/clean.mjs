@@ -110,13 +110,17 @@ test('the next page is fetched first, and none beyond the ends', () => {
 })
 
 test('what was said, in words', () => {
-  const words = [['keep', ''], ['drop', ''], ['relabel', 'Great Tit'], ['', '']].map(([decision, label]) => said({decision, label}))
-  assert.deepEqual(words, ['kept', 'dropped', 'is Great Tit', 'undecided'])
+  const all = [['keep', ''], ['drop', ''], ['drop', 'no bird'], ['relabel', 'Great Tit'], ['', '']]
+  const words = all.map(([decision, label]) => said({decision, label}))
+  assert.deepEqual(words, ['kept', 'dropped', 'dropped: no bird', 'is Great Tit', 'undecided'])
   const ben = {by: 'Ben', decision: 'relabel', label: 'Great Tit'}
   assert.deepEqual(saidByOthers({others: [ben]}), ['Ben: is Great Tit'])
   assert.ok(disputed({decision: 'keep', label: '', others: [ben]}))
   assert.ok(disputed({decision: 'relabel', label: 'Coal Tit', others: [ben]}))
   assert.ok(!disputed({decision: 'relabel', label: 'Great Tit', others: [ben]}))
+  const cloe = {by: 'Cloe', decision: 'drop', label: 'no bird'}
+  assert.ok(!disputed({decision: 'drop', label: 'another bird', others: [cloe]}))
+  assert.ok(disputed({decision: 'keep', label: '', others: [cloe]}))
 })
 
 test('a tile is read aloud with its reasons', () => {
