@@ -209,6 +209,41 @@ def inat_places(shelf:Shelf, ask:Ask)->Reply:
     found = [inat_place(*one) for one in found][:10]
     return as_json(dict(total_results=len(found), page=1, per_page=len(found), results=found))
 
+# %% ../nbs/95_desks.ipynb #1d900002
+NAMED = {'Parus major': dict(fi='talitiainen', sv='talgoxe', pt='chapim-real'),
+         'Pica pica': dict(de='Elster', en='Eurasian Magpie', fi='harakka', sv='skata', pt='pega-rabuda'),
+         'Grus grus': dict(de='Kranich', en='Common Crane', fi='kurki', sv='trana', pt='grou-comum'),
+         'Turdus merula': dict(fi='mustarastas', sv='koltrast', pt='melro-preto'),
+         'Erithacus rubecula': dict(fi='punarinta', sv='rödhake', pt='pisco-de-peito-ruivo'),
+         'Turdus migratorius': dict(de='Wanderdrossel', en='American Robin', fi='punarintarastas'),
+         'Motacilla alba': dict(fi='västäräkki', sv='sädesärla', pt='alvéola-branca'),
+         'Passer domesticus': dict(de='Haussperling', en='House Sparrow', fi='varpunen', pt='pardal-comum'),
+         'Cygnus cygnus': dict(de='Singschwan', en='Whooper Swan', fi='laulujoutsen', sv='sångsvan')}
+ROBINS = 'Erithacus rubecula', 'Turdus migratorius' # Each is called Robin by those who know no other
+
+def taxa(shelf:Shelf)->list[dict]:
+    "What iNaturalist says of each bird"
+    ours = {bird.scientific: dict(de=bird.german, en=bird.english) for bird in load_species()}
+    numbers = {bird.scientific: bird.inat_taxon_id for bird in load_species()}
+    found = []
+    for i,name in enumerate(dict.fromkeys((*NAMED, *ours))):
+        names = ours.get(name, {})|NAMED.get(name, {})
+        told = [dict(name=text, locale=code, is_valid=True, position=k) for k,(code,text) in enumerate(names.items())]
+        told += [dict(name=text, locale='en', is_valid=True, position=9) for text in ('Robin',)*(name in ROBINS)]
+        told.append(dict(name=name, locale='sci', is_valid=True, position=0))
+        found.append(dict(id=int(numbers.get(name) or 9_000_000+i), name=name, rank='species', is_active=True,
+                          iconic_taxon_name='Aves', preferred_common_name=names.get('en'), names=told))
+    return found
+
+# %% ../nbs/95_desks.ipynb #1d900003
+def inat_taxa(shelf:Shelf, ask:Ask)->Reply:
+    "GET /inat/v1/taxa"
+    begun = ask.get('q').casefold()
+    fit = [taxon for taxon in taxa(shelf) if any(one['name'].casefold().startswith(begun) for one in taxon['names'])]
+    shown = fit[:ask.number('per_page', 30)]
+    if ask.get('all_names')!='true': shown = [{key: value for key,value in one.items() if key!='names'} for one in shown]
+    return as_json(dict(total_results=len(fit), page=1, per_page=ask.number('per_page', 30), results=shown))
+
 # %% ../nbs/95_desks.ipynb #00000037
 INAT_DATASET = '50c9509d-22c7-4a22-a47d-8c48425ef4a7'
 DATASETS = '0a1b2c3d-0000-4000-8000-000000000001', '0a1b2c3d-0000-4000-8000-000000000002'
@@ -599,7 +634,7 @@ def brave_images(shelf:Shelf, ask:Ask)->Reply:
                    **{'X-RateLimit-Limit': '1, 2000', 'X-RateLimit-Remaining': '1, 1999'})
 
 # %% ../nbs/95_desks.ipynb #00000051
-APIS = {'/inat/v1/observations': inat_observations, '/inat/v1/places': inat_places,
+APIS = {'/inat/v1/observations': inat_observations, '/inat/v1/taxa': inat_taxa, '/inat/v1/places': inat_places,
         '/gbif/v1/species/match': gbif_match,
         '/gbif/v1/occurrence/search': gbif_search, '/commons/w/api.php': commons_query,
         '/openverse/v1/images': openverse_images, '/bing/v7.0/images/search': bing_images,

@@ -10,10 +10,10 @@ import re,shutil
 from pathlib import Path
 
 from .files import DiskFull,disk_error,whole
-from .folder import PhotosError,folder_name,metadata,new_metadata
-from .license import License
+from .folder import LIST,PhotosError,folder_name,metadata,new_metadata
+from .license import OWN,License
 from .manifest import SEALED,STRANGERS,Manifest,ManifestError,Row,file_of,kept,strangers
-from .species import SpeciesError,SpeciesList
+from .species import SpeciesError,SpeciesList,save_species
 
 # %% ../nbs/33_handover.ipynb #8443b647
 _SAME = ('split','mini','title','creator','creator_url','license','license_version','license_url',
@@ -49,8 +49,8 @@ def _credit(line):
     parts = [f'<{address}>, ' if address else '', License(line['license'], line['license_version']).name,
              f' <{terms}>' if terms else '', f'; {changes}' if changes else '',
              '; not to be passed on' if line['license'] in SEALED else '']
-    who = creator or 'an author whom the source does not name'
-    return f"- `{line['path']}`: {title or 'photograph'}, by {who}, {''.join(parts)}\n"
+    nobody = 'whoever made this folder' if line['license']==OWN else 'an author whom the source does not name'
+    return f"- `{line['path']}`: {title or 'photograph'}, by {creator or nobody}, {''.join(parts)}\n"
 
 # %% ../nbs/33_handover.ipynb #4b31d836
 _OUR_FILE = r'(?:(?:other_birds|not_bird)/)?[^/\\]*[^/\\.][^/\\]*/[0-9a-f]{16}\.[a-z]{3,4}' # As `_line` names them
@@ -107,13 +107,14 @@ def export_folder(
     *,
     sealed:bool=False,   # Also what may not be passed on: a folder for training
 )->int:                  # How many photographs are in it now
-    "The kept photographs as `<German name>/*.jpg`, strangers beside them, with `metadata.csv` and `ATTRIBUTION.md`"
+    "The kept photographs as `<German name>/*.jpg`, strangers beside them, with their papers and `species.csv`"
     folder, before = Path(folder), _exported(Path(folder))
     with manifest.snapshot():
         if any(folder.resolve() in file_of(manifest, row).resolve().parents for row in _leaving(manifest, sealed)):
             raise ManifestError(f'{folder} is where some of these photographs come from. Choose another folder.')
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            save_species(species, folder/LIST)
             _papers(manifest, folder, species, before, sealed)
             places = ((file_of(manifest, row), _line(row, species)['path']) for row in _leaving(manifest, sealed))
             return sum(_copy(file, folder/path) for file,path in places)

@@ -20,7 +20,8 @@ PHOTOS = argument('--photos', required=True, metavar='DIR',
 LEARN = argument('--on', choices=('training', 'both'), metavar='SIDE',
                  help='learn from this side of what was split, training or both (default: both); strangers are dealt '
                  'to the sides by their kind')
-RUNS = (argument('--species', metavar='CSV', help='a list of your own birds (default: the 74 of the book)'),
+RUNS = (argument('--species', metavar='CSV', help='a list of your own birds (default: species.csv in DIR, or the 74 of '
+                 'the book)'),
         argument('--runs', default='runs', metavar='DIR',
                  help='keeps what an interrupted training needs (default: runs)'),
         argument('--weights', metavar='DIR', help='a folder with the pretrained weights '
@@ -38,9 +39,9 @@ def _kind(text:str)->str:
 def _make_model(args):
     "Train as `args` say"
     from birdclf.export import make_model
-    from birdclf.species import load_species
+    from birdclf.folder import birds_of
     from birdclf.train import Recipe
-    make_model(Path(args.photos), Path(args.bundle), species=load_species(args.species),
+    make_model(Path(args.photos), Path(args.bundle), species=birds_of(args.photos, args.species),
                recipe=Recipe(backbone=args.backbone, epochs=args.epochs), runs=Path(args.runs), weights=args.weights,
                side=args.on, bar=progress, kind=args.kind)
 
@@ -82,9 +83,8 @@ def train(args)->int:
 def _compare(args):
     "Let the networks compete, and print the table"
     from birdclf.compare import compare,listed,sides
-    from birdclf.folder import check_writable,one_by_one,read_folder,several_names
-    from birdclf.species import load_species
-    species = load_species(args.species)
+    from birdclf.folder import birds_of,check_writable,one_by_one,read_folder,several_names
+    species = birds_of(args.photos, args.species)
     check_writable(args.runs)
     records, warning = one_by_one(read_folder(args.photos, species))
     known, held = sides(records)

@@ -738,7 +738,9 @@ const {MIDDLE} = box_js
 const {make, write, press} = builder('bc-')
 class Speech {
   constructor(words, language) { Object.assign(this, {words, language, labels: []}) }
-  get field() { return this.language === 'de' ? 'german' : 'english' }     // of a bird's names
+  called(bird) {                           // what those who read the page call it
+    return ({de: bird.german, en: bird.english, ...bird.names})[this.language] ?? bird.scientific
+  }
   say(key, values = {}) {
     return this.words[key][this.language].replace(/\{(\w+)\}/g, (_, name) => values[name])
   }
@@ -751,11 +753,11 @@ class Speech {
   speak() { for (const update of this.labels) update() }
 }
 
-function layout(el, speech, {birds, limits, samples}, change, act) {
+function layout(el, speech, {birds, languages, limits, samples}, change, act) {
   const root = make('main', 'page', el), head = make('header', 'head', root)
   root.classList.add('birdclf')
   speech.label('h1', 'title', head).classList.add('bc-fit')
-  switches(make('div', 'languages', head), speech, change)
+  switches(make('div', 'languages', head), speech, languages, change)
   speech.label('p', 'lead', root, {n: birds.length})
   const box = make('div', 'box', root)
   tries(root, speech, samples ?? [], act.try)
@@ -765,11 +767,15 @@ function layout(el, speech, {birds, limits, samples}, change, act) {
   foot(make('footer', 'foot', root), speech, birds, limits)
   return {root, box, notice, alarm, ...shown}
 }
-function switches(group, speech, change) {
+function inItself(language) {               // Deutsch, English, suomi
+  return new Intl.DisplayNames([language], {type: 'language'}).of(language)
+}
+function switches(group, speech, languages, change) {
   give(group, {role: 'group'})
+  group.hidden = languages.length < 2
   speech.name(group, 'language')
-  for (const [language, name] of [['de', 'Deutsch'], ['en', 'English']]) {
-    const button = press('language', name, group, () => { speech.language = language; change() })
+  for (const language of languages) {
+    const button = press('language', inItself(language), group, () => { speech.language = language; change() })
     button.lang = language
     speech.labels.push(() => give(button, {'aria-pressed': speech.language === language}))
   }
@@ -825,7 +831,7 @@ function foot(el, speech, birds, {max_bytes, pixels}) {
   speech.label('summary', 'known', details)
   const list = make('ul', 'birds', details)
   speech.labels.push(() => {
-    const names = birds.map(bird => bird[speech.field])
+    const names = birds.map(bird => speech.called(bird))
     names.sort(new Intl.Collator(speech.language).compare)
     list.replaceChildren(...names.map(name => write('li', 'fit', name)))
   })
@@ -920,7 +926,7 @@ function frames({stage, light, tools}, speech, talk) {
   lighten(light, evidence)
   useful(tools, talk)
   tools.count.textContent = birds.length > 1 ? speech.say('birds', {n: birds.length}) : ''
-  const name = talk.photo.answer?.candidates?.[0]?.[speech.field]
+  const [first] = talk.photo.answer?.candidates ?? [], name = first && speech.called(first)
   const because = evidence ? speech.say('because', {name, where: evidence.where[speech.language]}) : ''
   if (because !== tools.because.textContent) tools.because.textContent = because
 }
@@ -942,8 +948,8 @@ function frameName(birds, i, speech) {
   const {answer} = birds[i] ?? {}
   if (!answer) return speech.say('yours')
   if (STRANGE.has(answer.verdict)) return speech.say(answer.verdict)
-  const {verdict, species, candidates} = answer, names = candidates.slice(0, 3).map(bird => bird[speech.field])
-  const name = {sure: species?.[speech.field], one_of: names.join(' / ')}[verdict] ?? speech.say(verdict)
+  const {verdict, species, candidates} = answer, names = candidates.slice(0, 3).map(bird => speech.called(bird))
+  const name = {sure: species && speech.called(species), one_of: names.join(' / ')}[verdict] ?? speech.say(verdict)
   return speech.say('bird', {n: i + 1, all: birds.length, name})
 }
 
@@ -959,13 +965,14 @@ function heading({answer}, speech) {
   if (!answer?.sentences) return []
   const {verdict, species} = answer
   if (verdict !== 'sure') return [write('h2', 'headline fit', speech.say(verdict))]
-  const eyebrow = write('p', 'eyebrow', speech.say('sure')), name = write('h2', 'name fit', species[speech.field])
+  const eyebrow = write('p', 'eyebrow', speech.say('sure')), name = write('h2', 'name fit', speech.called(species))
   return [eyebrow, name, others(species, speech)]
 }
 function others(species, speech) {                  // its names in the other languages
-  const first = species[speech.field], line = make('p', 'others fit')
+  const first = speech.called(species), line = make('p', 'others fit')
   for (const [key, lang] of [['german', 'de'], ['english', 'en'], ['scientific', 'la']]) {
-    if (!species[key] || species[key] === first) continue
+    const again = key !== 'scientific' && species[key] === species.scientific      // where the list has no name
+    if (!species[key] || species[key] === first || again) continue
     const name = Object.assign(write(lang === 'la' ? 'i' : 'span', key, species[key]), {lang})
     line.append(line.childElementCount ? ' · ' : '', name)
   }
@@ -985,7 +992,7 @@ function bars({answer}, speech) {
 }
 function bar(bird, speech, named) {
   const item = make('li', 'bar'), track = make('span', 'track')
-  item.append(write('span', 'bird fit', bird[speech.field]), ' ', write('span', 'percent', bird.percent), ' ')
+  item.append(write('span', 'bird fit', speech.called(bird)), ' ', write('span', 'percent', bird.percent), ' ')
   if (named) item.append(others(bird, speech), ' ')
   item.append(track)
   make('span', 'part', track).style.width = 100 * bird.probability + '%'
@@ -997,7 +1004,7 @@ function pages(bird, speech) {
   const line = write('p', 'read', speech.say('read') + ' '), {language} = speech
   for (const [whose, address] of Object.entries(bird.pages)) {
     const link = Object.assign(write('a', 'link', whose, line), {href: address[language], target: '_blank'})
-    give(link, {rel: 'noopener noreferrer', 'aria-label': `${whose}: ${bird[speech.field]}`})
+    give(link, {rel: 'noopener noreferrer', 'aria-label': `${whose}: ${speech.called(bird)}`})
   }
   return line
 }
@@ -1035,7 +1042,7 @@ class Preview {
 
 function open(model, el, language, again) {
   const speech = new Speech(model.get('words'), language), stop = new AbortController(), {signal} = stop
-  const given = {birds: model.get('birds'), limits: model.get('limits'), samples: model.get('samples')}
+  const given = Object.fromEntries(['birds', 'languages', 'limits', 'samples'].map(key => [key, model.get(key)]))
   const draw = () => show(parts, speech, talk, again)
   const place = inVoila() && document.body.dataset.baseUrl?.replace(/voila\/$/, '')
   const posted = model.get('served') && place ? new Posted(model, place) : null
@@ -1071,10 +1078,18 @@ function pictures(canvas, photo) {
   return {cut, decode, leave, ready, smaller, show, turn: turn => preview.turn(turn)}
 }
 
+function preferred(languages, wishes) {
+  const base = language => language.toLowerCase().split('-')[0]
+  for (const wish of wishes.filter(wish => wish)) {
+    const fit = languages.find(language => language === wish.toLowerCase()) ?? languages.find(language => base(language) === base(wish))
+    if (fit) return fit
+  }
+  return languages.includes('en') ? 'en' : languages[0]
+}
 function render({model, el}) {
   let close = () => {}
   const again = language => { close(); el.replaceChildren(); close = open(model, el, language, again) }
-  again((model.get('language') || navigator.language || '').toLowerCase().startsWith('de') ? 'de' : 'en')
+  again(preferred(model.get('languages'), [model.get('language'), ...navigator.languages ?? []]))
   return () => close()
 }
 export default { render }
