@@ -509,7 +509,7 @@ def _take_up(args):
     from birdclf.intake import Folder,take_up
     from birdclf.manifest import SEALED
     from birdclf.search import USABLE
-    if not args.species and not (Path(args.data)/'manifest.sqlite').is_file(): args.species = list_in(args.folder)
+    if not args.species and not (Path(args.data)/'manifest.sqlite').is_file(): args.species = str(list_in(args.folder) or '') or None
     birds = _birds_of(args)
     folder = Folder(args.folder, birds, args.license or '')
     for sentence in several_names(args.folder, birds): put(visible(sentence))
