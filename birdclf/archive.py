@@ -49,11 +49,13 @@ def answer_line(
     return visible(json.dumps(found, ensure_ascii=False, allow_nan=False))
 
 # %% ../nbs/66_archive.ipynb #54e236a1
-def _name_in(line, model):
-    "The file that a line is about; a `ValueError` if it is no answer, or one of another model"
+def _about(line)->tuple[str,str|None]:
+    "The file that a line is about, and the model that answered, if it says so; an error if it is no answer"
     said = json.loads(line)
-    if said.get('model', model)!=model: raise ValueError('answers of another model')
-    return said['file']
+    return said['file'], said.get('model')
+
+def _not_ours(path, what, line):
+    return Refusal(f'{path} holds {what}: see line {line}. Give the name of a new file.')
 
 def answered(
     path:Path,
@@ -65,10 +67,11 @@ def answered(
         file.seek(0)
         for line in file:
             if not line.endswith(b'\n'): break
-            try: done.add(_name_in(line, model))
+            try: name, whose = _about(line)
             except (ValueError, TypeError, KeyError, AttributeError) as e:
-                other = 'answers of another model' if 'another' in str(e) else 'something else than answers'
-                raise Refusal(f'{path} holds {other}: see line {len(done)+1}. Give the name of a new file.') from e
+                raise _not_ours(path, 'no answers', len(done)+1) from e
+            if whose not in (None, model): raise _not_ours(path, 'answers of another model', len(done)+1)
+            done.add(name)
             whole += len(line)
         file.truncate(whole)
     return done

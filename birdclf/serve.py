@@ -448,7 +448,7 @@ class _Parting(_Leaving):
 
     def goodbyes(self):
         "One to each Python"
-        for kernel_id in self.kernel_manager.list_kernel_ids(): # What only shows a page has no work, and no hurry to write
+        for kernel_id in self.kernel_manager.list_kernel_ids(): # What only shows a page may go at once
             yield self.kernel_manager.shutdown_kernel(kernel_id, now=bool(self.queue))
 
     def stop(self):

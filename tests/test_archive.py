@@ -101,7 +101,7 @@ def test_what_is_refused(shelf, tmp_path, capsys):
     (tmp_path/'letter.txt').write_text('Dear bird,\n', encoding='utf-8')
     (tmp_path/'other.jsonl').write_text('{"file": "a.jpg", "model": "1f"}\n', encoding='utf-8')
     (tmp_path/'empty').mkdir()
-    for arguments, words in ((['--into', tmp_path/'letter.txt'], 'something else than answers'), (['--into', tmp_path/'other.jsonl'], 'answers of another model: see line 1'), (['--workers', '2'], 'goes with --into'), (['--into', tmp_path/'no'/'where'], 'cannot be written to'),
+    for arguments, words in ((['--into', tmp_path/'letter.txt'], 'holds no answers: see line 1'), (['--into', tmp_path/'other.jsonl'], 'answers of another model: see line 1'), (['--workers', '2'], 'goes with --into'), (['--into', tmp_path/'no'/'where'], 'cannot be written to'),
                              (['--into', tmp_path/'a.jsonl', '--bundle', tmp_path/'none'], 'There is no folder'), (['--into', tmp_path/'a.jsonl', '--workers', '0'], 'whole number'), ([tmp_path/'empty'], 'no photograph in')):
         try: status = main(['classify', str(shelf), *map(str, arguments)])
         except SystemExit as e: status = e.code

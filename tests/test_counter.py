@@ -143,7 +143,7 @@ def test_one_that_is_killed_costs_one_answer(server, blackbird, log):
         assert sorted(statuses) == [200, 500]
         assert send(blackbird).said['species']['german'] == 'Amsel'
         assert [other.pid for other in workers(process)] != [worker.pid]
-    assert 'ended over a photograph' in log.read_text(encoding='utf-8')
+    until(lambda: 'ended over a photograph' in log.read_text(encoding='utf-8'), 'noted')
 
 
 def test_one_that_is_killed_between_two_photographs_costs_nothing(server, blackbird):
