@@ -24,7 +24,7 @@ from .classify import Classifier
 from .evaluate import Figure,Judged,Predictions,judge,show_figures,wilson
 from .folder import (
     NOT_BIRD,OTHER_BIRD,PhotosError,Record,as_written,check_writable,labels_of,on_side,one_by_one,read_folder,
-    read_metadata,several_names)
+    read_metadata,remarks)
 from .places import FINDING,PLACES,load_found,load_places
 from .species import SpeciesList,load_species
 from .strangers import is_lent,lend
@@ -270,7 +270,7 @@ def _looked_at(photos, species, recipe, runs, weights, side, bar, kind):
     lent, about = lend(records, species, recipe, kind or 'birds')
     check_sources(records+(lent.records if lent else []))
     if kind is None: check_birds(records)
-    for sentence in filter(None, (*several_names(photos, species), warning, about)): print(sentence, flush=True)
+    for sentence in filter(None, (*remarks(photos, species), warning, about)): print(sentence, flush=True)
     seen = look_at(records, recipe, get_backbone(recipe.backbone).load(weights), runs, bar)
     if lent: seen += lent
     labels = labels_of(species)
