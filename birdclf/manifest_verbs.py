@@ -574,7 +574,7 @@ def export(args)->int:
     from birdclf.handover import export_folder
     manifest, birds = _gathering(args, write=False)
     with manifest, manifest.snapshot():
-        n = export_folder(manifest, args.folder, birds, sealed=args.for_training)
+        n = export_folder(manifest, args.folder, birds, sealed=args.for_training, bar=progress)
         there, sealed = sum(manifest.count(status=('downloaded', 'verified')).values()), _sealed(manifest)
     _say_exported(args, n, there-n-(0 if args.for_training else sealed), sealed)
     species = ['--species', quote(args.species)] if args.species else []

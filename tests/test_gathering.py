@@ -1409,6 +1409,17 @@ def test_an_export_over_a_table_that_it_cannot_read_is_one_sentence(tmp_path, ta
     assert (status, out) == (2, '') and 'was not exported from here' in one_sentence(err) and words in err
 
 
+def test_an_export_shows_how_far_it_is(tmp_path, monkeypatch):
+    "In a file as in a terminal: so many of so many photographs"
+    paint_folder(tmp_path/'painted', n=2, size=(80, 64))
+    papers(tmp_path/'painted')
+    assert birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[0] == 0
+    monkeypatch.setattr('birdclf.command._WAIT', 0)
+    status, out, err = birdclf('export', tmp_path/'out', '--data', tmp_path/'data')
+    n = len(list((tmp_path/'out').rglob('*.jpg')))
+    assert status == 0 and out.startswith(f'{n} photographs are in the folder') and f'{n}/{n}' in err and '\r' not in err and n > 3
+
+
 def test_an_export_goes_on_where_a_spreadsheet_has_saved_the_table(tmp_path):
     "With a byte order mark, and with semicolons: what is dropped goes away, as from a table that nobody has touched"
     paint_folder(tmp_path/'painted', n=2, size=(80, 64))
