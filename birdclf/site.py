@@ -23,6 +23,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
+from .errors import Refusal
+
+# %% ../nbs/59_site.ipynb #5f000301
+#| eval: false
+def _in_a_sentence(kind, error, trace):
+    "What is wrong before the command begins, with a file of words for instance, is no traceback either"
+    if not issubclass(kind, Refusal): sys.__excepthook__(kind, error, trace)
+    else: print(error, file=sys.stderr)
+
+if __name__ == '__main__': sys.excepthook = _in_a_sentence
+
+# %% ../nbs/59_site.ipynb #5f000302
 from jinja2 import Template
 from PIL import Image
 
@@ -30,7 +42,6 @@ from .app import ICON, SAMPLES, WORDS, by_language
 from .bundle import Bundle, load_bundle
 from .classify import SAID
 from .engine import MOST, OWN, knowledge
-from .errors import Refusal
 from .files import whole, writing
 from .license import OPEN, read_license
 from .photo import MAX_BYTES, SENTENCES, PhotoError, open_photo
