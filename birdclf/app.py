@@ -19,18 +19,23 @@ import anywidget
 import traitlets
 
 from .worker import where
-from .words import spoken, translations
+from .words import for_kind, spoken, translations
 
 # %% ../nbs/52_app.ipynb #00000008
 WORDS = dict(
     title=('Which bird is this?', 'Welcher Vogel ist das?'),
+    title_kind=('Which of these {kind} is it?', 'Was davon ist es?'),
     lead=('Show it a photo. It knows {n} birds by sight.', 'Ein Foto genügt. Die Seite kennt {n} Vögel vom Sehen.'),
+    lead_kind=('Show it a photo. It knows {n} {kind} by sight.',
+               'Ein Foto genügt. Die Seite kennt {n} vom Sehen ({kind}).'),
     choose=('Choose a photo', 'Foto auswählen'),
     camera=('Take a photo', 'Foto aufnehmen'),
     drop=('or drop it anywhere on this page, or paste it', 'oder irgendwo auf diese Seite ziehen, oder einfügen'),
     touch=('Best with the whole bird, as large as it gets.', 'Am besten mit dem ganzen Vogel, so groß es geht.'),
+    touch_kind=('Best with all of it, as large as it gets.', 'Am besten ganz, so groß es geht.'),
     photo=('Your photo', 'Dein Foto'),
     tries=('No bird at hand? Try one of these.', 'Kein Vogel zur Hand? Probier einen von diesen.'),
+    tries_kind=('No photo at hand? Try one of these.', 'Kein Foto zur Hand? Probier eines von diesen.'),
     by=('Photo: {author}', 'Foto: {author}'),
     language=('Language', 'Sprache'),
     formats=('JPEG up to {JPEG} megapixels, PNG up to {PNG}, HEIC {HEIF}, AVIF {AVIF}, WebP {WEBP}; up to {mb} MB.',
@@ -40,6 +45,7 @@ WORDS = dict(
              'Dein Foto wird im Arbeitsspeicher dieses Servers angeschaut und nie gespeichert. Der Dateiname '
              'bleibt auf deinem Gerät.'),
     known=('Which birds does it know?', 'Welche Vögel kennt sie?'),
+    known_kind=('Which {kind} does it know?', 'Was kennt sie ({kind})?'),
 )
 
 # %% ../nbs/52_app.ipynb #0000000a
@@ -68,6 +74,7 @@ WORDS |= dict(
     undo=('Undo', 'Zurück'),
     why=('Why?', 'Warum?'),
     bird=('Bird {n} of {all}: {name}', 'Vogel {n} von {all}: {name}'),
+    bird_kind=('{n} of {all}: {name}', '{n} von {all}: {name}'),
     yours=('Your frame', 'Dein Rahmen'),
     tools=('The frame', 'Der Rahmen'),
     frames=('Frames on the photo', 'Rahmen auf dem Foto'),
@@ -99,7 +106,7 @@ WORDS |= dict(
             'Kernel neu gestartet, führe die Zelle noch einmal aus.'),
     trouble=('Something went wrong on our side, and we have made a note of it. Please try another photo.',
              'Bei uns ist etwas schiefgegangen, und wir haben es notiert. Bitte versuche es mit einem anderen Foto.'),
-    unexplained=('This model is too old to say why.', 'Dieses Modell ist zu alt, um zu sagen, warum.'),
+    unexplained=('This model cannot say why.', 'Dieses Modell kann nicht sagen, warum.'),
     reload=('Reload', 'Neu laden'),
 )
 
@@ -118,11 +125,13 @@ def by_language(
     words:dict[str,tuple[str,str]], # English and German, by key
     languages:Iterable[str],        # That the page offers
     part:str,                       # What these words are called in a file of words
+    kind:str='birds',               # What the page is about
 )->dict[str,dict[str,str]]:
     "The same in each language, by key and language"
     known = {code: {key: said[i] for key,said in words.items()} for i,code in enumerate(('en', 'de'))}
-    known |= translations(part, known['en'])
-    return {key: {language: known[spoken(language)][key] for language in languages} for key in words}
+    known = translations(part, known)
+    said = {language: for_kind(known[spoken(language)], kind) for language in languages}
+    return {key: {language: texts[key] for language,texts in said.items()} for key in for_kind(known['en'], kind)}
 
 # %% ../nbs/52_app.ipynb #0000002d
 AS_IS = 2*2**20 # Bytes: a photo up to this size is sent as it is, in 2 seconds where 8 Mbit a second get through
@@ -161,20 +170,8 @@ class _Shown(anywidget.AnyWidget):
     icon = traitlets.Unicode(ICON).tag(sync=True)
     language = traitlets.Unicode(help="It begins in this one; in the browser's where empty").tag(sync=True)
     samples = traitlets.List(list(_samples())).tag(sync=True)
+    explains = traitlets.Bool(help='Can the model say why?').tag(sync=True)
     served = traitlets.Bool(help='Does a server answer, instead of this Python?').tag(sync=True)
-
-# %% ../nbs/52_app.ipynb #7125dbe1
-_OF_A_KIND = dict(
-    title=('Which of these is it?', 'Was davon ist es?'),
-    lead=('Show it a photo. It knows {n} {kind} by sight.', 'Ein Foto genügt. Die Seite kennt {n} vom Sehen ({kind}).'),
-    touch=('Best with all of it, as large as it gets.', 'Am besten ganz, so groß es geht.'),
-    known=('Which {kind} does it know?', 'Was kennt sie ({kind})?'))
-
-def _for_kind(words, kind):
-    "Those of `words` that are different on a page about `kind`"
-    if kind=='birds': return {}
-    def said(key, language): return _OF_A_KIND[key][language=='de'].replace('{kind}', kind)
-    return {key: {language: said(key, language) for language in words[key]} for key in _OF_A_KIND}
 
 # %% ../nbs/52_app.ipynb #f9e90ded
 class BirdPage(_Shown):
@@ -185,12 +182,12 @@ class BirdPage(_Shown):
         known:dict|None=None # What a session knows, where there is none
     ):
         known = known or session.known()
-        words = by_language(WORDS, known['languages'], 'page') | dict(heavy=known['heavy'])
-        words |= _for_kind(words, known.get('kind', 'birds'))
+        kind = known.get('kind', 'birds')
+        words = by_language(WORDS, known['languages'], 'page', kind) | dict(heavy=known['heavy'])
         limits = known['limits'] | dict(as_is=AS_IS, side=_SIDE, part=_PART)
         super().__init__(words=words, limits=limits, birds=known['birds'], languages=list(known['languages']),
-                         language=language, served=session is None,
-                         **{} if known.get('kind', 'birds')=='birds' else dict(samples=[]))
+                         language=language, served=session is None, explains=known.get('explains', True),
+                         **{} if kind=='birds' else dict(samples=[]))
         self.session = session
         self.on_msg(self.hear)
 

@@ -19,7 +19,7 @@ from .network import Network
 from .photo import Box,Photo,PhotoError
 from .species import Species
 from .tips import Tip,tips_for
-from .words import spoken,translations
+from .words import for_kind,spoken,translations
 
 # %% ../nbs/51_classify.ipynb #00000006
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ SAID = dict(
             none_of_these='None of these, as far as I can tell.',
             small='The photo is small, so do not rely on it.',
             colourless='The photo has no colours, and many birds differ in nothing else.',
+            colourless_kind='The photo has no colours, so do not rely on it.',
             two='There are two birds; the other one: {others}.', several='There are {n} birds; the others: {others}.',
             stranger='none of ours',
             more='{k} more', joined='or', over='over '),
@@ -53,14 +54,15 @@ SAID = dict(
             none_of_these='Nichts davon, soweit ich sehe.',
             small='Das Foto ist klein, also verlass dich nicht darauf.',
             colourless='Das Foto hat keine Farben, und viele Vögel unterscheiden sich nur darin.',
+            colourless_kind='Das Foto hat keine Farben, also verlass dich nicht darauf.',
             two='Es sind zwei Vögel; der andere: {others}.', several='Es sind {n} Vögel; die anderen: {others}.',
             stranger='keiner von unseren',
             more='{k} weitere', joined='oder', over='über '))
 
 # %% ../nbs/51_classify.ipynb #51a00001
-SAID |= translations('answer', SAID['en'])
+SAID = translations('answer', SAID)
 
-def _words(language): return SAID[spoken(language)]
+def _words(language, kind='birds'): return for_kind(SAID[spoken(language)], kind)
 
 # %% ../nbs/51_classify.ipynb #00000009
 def percent(probability:float)->str:
@@ -106,6 +108,7 @@ class Answer:
     error:PhotoError|None=None          # Why it is 'unreadable'
     box:Box|None=None                   # Where the bird is: left, top, right, bottom, 0 to 1, of the upright picture
     birds:tuple['Answer',...]=field(default=(), repr=False) # One for each bird, best first; this is the first
+    kind:str=field(default='birds', repr=False, compare=False) # What the model names
 
     @property
     def reason(self)->str:
@@ -123,7 +126,7 @@ class Answer:
         has = self.ranking[0].species.names
         if language not in {*SAID, *has}:
             raise ValueError(f"{language!r} is not a language of these answers. Use {' or '.join(map(repr, has))}.")
-        hints = [_words(language)[hint] for hint in ('small', 'colourless') if getattr(self, hint)]
+        hints = [_words(language, self.kind)[hint] for hint in ('small', 'colourless') if getattr(self, hint)]
         return ' '.join([_said(self, language), *hints, *_company(self, language)])
 
     def to_dict(
@@ -185,7 +188,8 @@ def decide(
         verdict = 'sure' if enough==1 else 'one_of'
     if bundle.kind!='birds' and verdict in ('not_bird', 'other_bird'): verdict = 'none_of_these'
     species = best.species if verdict in ('sure', 'one_of') else None
-    return Answer(verdict, species, ranking[:enough], best.probability, scores, ranking, small, colourless)
+    return Answer(verdict, species, ranking[:enough], best.probability, scores, ranking, small, colourless,
+                  kind=bundle.kind)
 
 # %% ../nbs/51_classify.ipynb #00000021
 def _around(found):

@@ -147,7 +147,13 @@ def fill_in(args:Namespace, arguments):
     for names,options in arguments:
         told, name = dict(options), names[0].lstrip('-').replace('-', '_')
         variable = told.pop('variable', None)
-        if variable and name not in args: setattr(args, name, _from_environment(names, variable, told))
+        if not variable or name in args: continue
+        setattr(args, name, _from_environment(names, variable, told))
+        args.variables = getattr(args, 'variables', {}) | {name: variable}
+
+def said_with(args:Namespace, name:str)->str:
+    "Where the value of `name` comes from: BIRDCLF_LANGUAGE, or --language"
+    return getattr(args, 'variables', {}).get(name, '--'+name.replace('_', '-'))
 
 # %% ../nbs/61_command.ipynb #d00fcc4e
 class Parser(ArgumentParser):

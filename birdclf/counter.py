@@ -32,8 +32,8 @@ SAID = dict(
     too_many=(413, 'These are {0} photographs; {1} are possible at once.',
               'Das sind {0} Fotos; höchstens {1} auf einmal sind möglich.'),
     language=(400, 'The language is one of these: {0}.', 'Die Sprache ist eine von diesen: {0}.'),
-    species=(400, 'The model does not know this bird. Those that it knows stand in api/species.',
-             'Diesen Vogel kennt das Modell nicht. Die es kennt, stehen in api/species.'),
+    species=(400, 'The model does not know this name. Those that it knows stand in api/species.',
+             'Diesen Namen kennt das Modell nicht. Die es kennt, stehen in api/species.'),
 )
 
 # %% ../nbs/59_counter.ipynb #b37a5b3f

@@ -9,12 +9,12 @@ __all__ = ['OWN', 'MOST', 'knowledge']
 from dataclasses import asdict
 
 from .session import languages_of, read_more, where_in
-from .bundle import Bundle, BundleError
+from .bundle import Bundle
 from .classify import SAID
 from .photo import BRANDS, FILMS, GREY, LIMITS, MAX_BYTES, MEMORY, OTHERS, PIXELS, SENTENCES, SIGNATURES
 from .photo import SMALL_SIDE, SPOKEN
 from .tips import load_tips, places_of
-from .words import spoken, translations
+from .words import for_kind, spoken, translations
 
 # %% ../nbs/58_engine.ipynb #5e000044
 OWN = dict(
@@ -23,10 +23,16 @@ OWN = dict(
                'Browser, der es kann.'),
     unfetched=('What names the birds did not arrive. Please try again where there is a network.',
                'Was die Vögel benennt, ist nicht angekommen. Bitte versuche es noch einmal, wo es Empfang gibt.'),
+    unfetched_kind=('What names the {kind} did not arrive. Please try again where there is a network.',
+                    'Was die Namen weiß, ist nicht angekommen. Bitte versuche es noch einmal, wo es Empfang gibt.'),
     unable=('This browser is too old to name birds by itself. Please use a newer one.',
             'Dieser Browser ist zu alt, um selbst Vögel zu benennen. Bitte nimm einen neueren.'),
+    unable_kind=('This browser is too old to name {kind} by itself. Please use a newer one.',
+                 'Dieser Browser ist zu alt, um selbst Namen zu finden. Bitte nimm einen neueren.'),
     missing=('This copy of the page was built without what names the birds.',
-             'Diese Kopie der Seite wurde ohne das gebaut, was die Vögel benennt.'))
+             'Diese Kopie der Seite wurde ohne das gebaut, was die Vögel benennt.'),
+    missing_kind=('This copy of the page was built without what names the {kind}.',
+                  'Diese Kopie der Seite wurde ohne das gebaut, was die Namen weiß.'))
 
 _DECODED = 8 # Bytes for a pixel: the bitmap, and as much again for whoever shows it
 MOST = {kind: min(most, MEMORY//_DECODED) for kind,most in PIXELS.items()}
@@ -35,13 +41,18 @@ _DELICATE = 'HEIF', 'TIFF', 'AVIF' # Formats that some browsers decode and other
 # %% ../nbs/58_engine.ipynb #5e000045
 def _letters(table): return {signature.decode('latin-1'): name for signature,name in table.items()}
 
-def _about_photographs(side, finding, languages):
+def _sizes(side, finding):
+    "How large a photograph is opened: the same as `open_for` does"
+    if finding is None: return dict(most=4*side, least=side)
+    return dict(most=2*max(finding.side, 2*side), least=max(side, 3*finding.side//4))
+
+def _about_photographs(bundle, languages):
     "What `opened.js` knows about files"
     own = {code: {key: said[i] for key,said in OWN.items()} for i,code in enumerate(('en', 'de'))}
-    own |= translations('browser', own['en'])
-    sentences = {language: SENTENCES[spoken(language)]|own.get(spoken(language), own['en']) for language in languages}
+    own = {code: for_kind(texts, bundle.kind) for code,texts in translations('browser', own).items()}
+    sentences = {language: SENTENCES[spoken(language)]|own[spoken(language)] for language in languages}
     brands = {brand: names[-1] for brand,names in BRANDS.items()}
-    return dict(most=2*max(finding.side, 2*side), least=max(side, 3*finding.side//4), grey=GREY, small_side=SMALL_SIDE,
+    return dict(_sizes(bundle.preprocessing.side, bundle.finding), grey=GREY, small_side=SMALL_SIDE,
                 max_bytes=MAX_BYTES, smallest=LIMITS['side'], pixels=MOST, spoken=SPOKEN, delicate=_DELICATE,
                 signatures=_letters(SIGNATURES), brands=_letters(brands), others=_letters(OTHERS),
                 films=_letters(FILMS), sentences=sentences, named=LIMITS)
@@ -56,14 +67,12 @@ def _tips(species, languages):
 
 def knowledge(bundle:Bundle)->dict:
     "What the scripts of this chapter know about `bundle` and its birds, for JSON"
-    if bundle.finding is None:
-        raise BundleError(f'{bundle.name!r} finds no birds, and the page in the browser shows where they are. '
-                          'Export the model again.')
-    recipe, languages = bundle.preprocessing, languages_of(bundle.species)
+    languages = languages_of(bundle.species)
+    said = {language: for_kind(SAID[spoken(language)], bundle.kind) for language in languages}
     return dict(
         languages=languages,
         species=[bird.to_dict()|dict(pages=read_more(bird, languages)) for bird in bundle.species],
-        preprocessing=asdict(recipe), thresholds=asdict(bundle.thresholds), finding=asdict(bundle.finding),
-        temperature=bundle.temperature, said={language: SAID[spoken(language)] for language in languages},
+        preprocessing=asdict(bundle.preprocessing), thresholds=asdict(bundle.thresholds), kind=bundle.kind,
+        finding=bundle.finding and asdict(bundle.finding), temperature=bundle.temperature, said=said,
         where=where_in(languages), tips=list(_tips(bundle.species, languages)),
-        photo=_about_photographs(recipe.side, bundle.finding, languages))
+        photo=_about_photographs(bundle, languages))

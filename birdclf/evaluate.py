@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FLOOR', 'probabilities', 'open_set', 'fit_temperature', 'calibration_error', 'before_truth', 'fit_coverage',
            'fit_thresholds', 'auroc', 'wilson', 'Predictions', 'cross_fitted', 'Figure', 'figures', 'written',
-           'between', 'show_figures', 'Judged', 'judge']
+           'between', 'about', 'show_figures', 'Judged', 'judge']
 
 # %% ../nbs/44_evaluate.ipynb #00000002
 from dataclasses import dataclass
@@ -269,12 +269,14 @@ def between(figure:Figure)->str:
     if figure.low==figure.high or not np.isfinite([figure.low, figure.high]).all(): return '-'
     return f'{written(figure.name, figure.low)} to {written(figure.name, figure.high)}'
 
+def about(meaning:str, kind:str)->str:
+    "What a figure means where it is about `kind`, and not about birds"
+    return meaning if kind=='birds' else meaning.replace('no bird', 'none of these').replace('birds', kind)
+
 def show_figures(found:list[Figure], kind:str='birds')->str:
     "A Markdown table of all figures there are; '-' for one that says nothing here"
     said = {f.name: (written(f.name, f.value), between(f)) for f in found}
-    def about(meaning): return meaning.replace('no bird', 'none of these').replace('birds', kind)
-    cells = [(meaning if kind=='birds' else about(meaning), *said.get(name, ('-', '-')))
-             for name,meaning in _MEANINGS.items()]
+    cells = [(about(meaning, kind), *said.get(name, ('-', '-'))) for name,meaning in _MEANINGS.items()]
     rows = [f"| {' | '.join(row)} |" for row in cells]
     return '\n'.join(['| | | 95 % interval |', '| --- | --- | --- |', *rows])
 

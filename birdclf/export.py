@@ -22,9 +22,9 @@ from .backbone import get_backbone
 from .bundle import Bundle,check_place,learned_from,save_bundle
 from .classify import Classifier
 from .evaluate import Figure,Judged,Predictions,judge,show_figures,wilson
-from birdclf.folder import (
-    NOT_BIRD,OTHER_BIRD,PhotosError,Record,check_writable,labels_of,on_side,one_by_one,read_folder,read_metadata,
-    several_names)
+from .folder import (
+    NOT_BIRD,OTHER_BIRD,PhotosError,Record,as_written,check_writable,labels_of,on_side,one_by_one,read_folder,
+    read_metadata,remarks)
 from .places import FINDING,PLACES,load_found,load_places
 from .species import SpeciesList,load_species
 from .strangers import is_lent,lend
@@ -98,10 +98,18 @@ _DEMONSTRATION = """None of the photographs is in this folder or in the package.
 for publication, train one
 on photographs whose licences you can prove."""
 
-def licenses_of(folder:Path)->str:
-    "What metadata.csv in `folder` says of the licences of the species' photographs, in a sentence"
-    rows = [row for path,row in read_metadata(Path(folder)).items() if path.startswith('species/')]
-    kinds = [(row['license'] or 'unknown').removeprefix('cc-') for row in rows]
+def _license(table, folder, record):
+    row = table.get(as_written(record.path.relative_to(folder).as_posix()), {})
+    return (row.get('license') or 'unknown').removeprefix('cc-')
+
+def licenses_of(
+    folder:Path,
+    records:list[Record], # Of photographs in it
+)->str:
+    "What metadata.csv in `folder` says of the licences of those photographs that show the species, in a sentence"
+    table, folder = read_metadata(Path(folder)), Path(folder)
+    ours = [r for r in records if r.species not in (OTHER_BIRD, NOT_BIRD)] if table else []
+    kinds = [_license(table, folder, record) for record in ours]
     if not kinds: return 'Nothing is known of the licences of the photographs.'
     unknown, share = kinds.count('unknown'), kinds.count('by-nc-sa')
     no_changes = sum(k.endswith('-nd') for k in kinds)
@@ -128,8 +136,8 @@ def _judged_how(ours, sources, kind):
 Other {kind} were left
 out name by name, and things that are no {kind} kind by kind, whatever their source. Intervals hold 95 %, by \
 resampling sources. The pretrained
-network may have met some of these birds before, and the recipe was chosen on photographs of the book's \
-{len(load_species())} species: on those, the figures
+network may have met some of these {kind} before, and the recipe was chosen on photographs of the book's \
+{len(load_species())} species{'' if kind=='birds' else ' of birds'}: on those, the figures
 are a little too kind. The network in this folder was then trained on all photographs, and has itself been judged by \
 nobody. Where nothing or everything was right, the interval is Wilson's; a "-" stands
 where a figure or an interval has nothing to say: no photographs of strangers, or nothing that resampling could \
@@ -262,7 +270,7 @@ def _looked_at(photos, species, recipe, runs, weights, side, bar, kind):
     lent, about = lend(records, species, recipe, kind or 'birds')
     check_sources(records+(lent.records if lent else []))
     if kind is None: check_birds(records)
-    for sentence in filter(None, (*several_names(photos, species), warning, about)): print(sentence, flush=True)
+    for sentence in filter(None, (*remarks(photos, species), warning, about)): print(sentence, flush=True)
     seen = look_at(records, recipe, get_backbone(recipe.backbone).load(weights), runs, bar)
     if lent: seen += lent
     labels = labels_of(species)
@@ -270,7 +278,8 @@ def _looked_at(photos, species, recipe, runs, weights, side, bar, kind):
     mine = truth[[not is_lent(r) for r in seen.records]]
     counts = np.bincount(mine, minlength=len(labels))
     print(f'{counts[:-2].sum():,} photographs of {(counts[:-2]>0).sum()} of {len(species)} species, '
-          f'{counts[-2]:,} of other birds, {counts[-1]:,} of no bird')
+          f'{counts[-2]:,} of other {kind or "birds"}, {counts[-1]:,} of '
+          f"{'no bird' if kind in (None, 'birds') else 'none of these'}")
     for problem in seen.problems: print('left out:', problem)
     return seen, truth, about if not lent else ''
 
@@ -291,9 +300,9 @@ def make_model(
     "Photographs in, a judged and described bundle out; prints what it does"
     check_place(Path(folder))
     check_writable(runs)
-    about = licenses_of(photos)
     if side is None: side = _both(photos, species)
     seen, truth, warning = _looked_at(photos, species, recipe, runs, weights, side, bar, kind)
+    about = licenses_of(photos, [r for r in seen.records if not is_lent(r)])
     logits = cross_validate(seen, species, recipe, runs=runs, seeds=seeds, weights=weights, ticks=bar)
     groups = np.array([r.group for r in seen.records])
     judged = judge(Predictions(logits, truth, groups, labels_of(species)))

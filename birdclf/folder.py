@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OTHER_BIRD', 'NOT_BIRD', 'LIST', 'SIDES', 'Record', 'labels_of', 'PhotosError', 'metadata', 'as_written',
            'read_metadata', 'new_metadata', 'folder_name', 'list_in', 'birds_of', 'folders_in', 'files_in', 'top_of',
-           'species_folders', 'read_folder', 'several_names', 'check_writable', 'one_by_one', 'on_side']
+           'species_folders', 'read_folder', 'remarks', 'check_writable', 'one_by_one', 'on_side']
 
 # %% ../nbs/31_folder.ipynb #00000002
 import csv,os,re
@@ -20,7 +20,7 @@ from unicodedata import normalize
 
 from .errors import Refusal
 from .files import whole
-from .species import Species,SpeciesError,SpeciesList,load_species,read_table,spellings
+from .species import Species,SpeciesError,SpeciesList,encoding_of,load_species,read_table,spellings
 
 # %% ../nbs/31_folder.ipynb #00000005
 OTHER_BIRD,NOT_BIRD = 'other bird','not a bird'  # Two labels beside the species
@@ -66,7 +66,7 @@ def metadata(
     if not os.path.lexists(table): return None
     if table.exists() and not (table.is_file() or table.is_dir()):
         raise PhotosError(f'{table} is a device or a pipe, which may never end. Put a table in its place.')
-    try: return [_as_meant(line) for line,_ in read_table(table, column)]
+    try: return [_as_meant(line) for line,_ in read_table(table, column, guessed=True)]
     except SpeciesError as e: raise PhotosError(str(e)) from e
 
 def as_written(path:str)->str:
@@ -208,16 +208,25 @@ def read_folder(
         f'{folder} holds no photographs. Put them into a folder for each species: {folder}/{species[0].german}/…')
     return found
 
-def several_names(
+def remarks(
     folder:str|Path,
     species:SpeciesList,
 )->list[str]:         # Sentences
-    "Which folders under `folder` are put together because they are named after the same bird"
-    birds = {}
-    for kind,bird in species_folders(Path(folder), species):
+    "How metadata.csv was read if it is not in UTF-8, and which folders are put together: they are of the same bird"
+    birds, folder = {}, Path(folder)
+    for kind,bird in species_folders(folder, species):
         birds.setdefault(bird.german, []).append(f'{kind.name}/')
-    return [f"{', '.join(kinds[:-1])} and {kinds[-1]} are the same bird ({name}): their photographs were put together."
-            for name,kinds in birds.items() if len(kinds)>1]
+    return _guess(folder/_TABLE)+[
+        f"{', '.join(kinds[:-1])} and {kinds[-1]} are the same bird ({name}): their photographs were put together."
+        for name,kinds in birds.items() if len(kinds)>1]
+
+def _guess(table):
+    "A sentence about a table whose writing was guessed"
+    code = encoding_of(table.read_bytes()) if table.is_file() else 'utf-8-sig'
+    if code=='utf-8-sig': return []
+    how = {'utf-16': 'UTF-16', 'cp1252': 'Windows-1252'}[code]
+    return [f'{table.name} is not in UTF-8. It was read as {how}: look whether the names in it are right, or save it as '
+            'CSV UTF-8.']
 
 # %% ../nbs/31_folder.ipynb #828dff4f
 def check_writable(folder:str|Path):

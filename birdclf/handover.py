@@ -7,6 +7,7 @@ __all__ = ['export_folder']
 
 # %% ../nbs/33_handover.ipynb #ded0d9b6
 import re,shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from .files import DiskFull,disk_error,whole
@@ -74,7 +75,8 @@ _TITLE_SEALED = ('# Not for passing on\n\nThis folder was made for training. It 
                  'allowed to be passed on; for a folder without them, export again without `--for-training`.\n\n')
 
 def _papers(manifest, folder, species, gone, sealed):
-    "Write the two lists of what is kept; in between, take away those of the files `gone` that are not in them"
+    "Write the two lists of what is kept, and take away those of the files `gone` that are not in them; their length"
+    n = 0
     with (new_metadata(folder, _COLUMNS) as write,
           whole(folder/'ATTRIBUTION.md', 'w', encoding='utf-8', newline='') as text):
         text.write(_TITLE_SEALED if sealed else _TITLE)
@@ -82,9 +84,10 @@ def _papers(manifest, folder, species, gone, sealed):
             line = _line(row, species)
             write(line)
             text.write(_credit(line))
-            gone = gone-{line['path']}
+            gone, n = gone-{line['path']}, n+1
         for path in gone:
             for end in ('', '.part'): (folder/f'{path}{end}').unlink(missing_ok=True) # `.part` if an export was shot
+    return n
 
 # %% ../nbs/33_handover.ipynb #5f5c2a1a
 def _cannot(error, folder):
@@ -99,6 +102,8 @@ def _copy(file, target):
     with open(file, 'rb') as source, whole(target) as copy: shutil.copyfileobj(source, copy)
     return 1
 
+def _silent(rows, total, unit): return rows
+
 # %% ../nbs/33_handover.ipynb #05c4ca79
 def export_folder(
     manifest:Manifest,
@@ -106,6 +111,7 @@ def export_folder(
     species:SpeciesList,
     *,
     sealed:bool=False,   # Also what may not be passed on: a folder for training
+    bar:Callable=_silent, # Goes around the photographs, and may show how far it is
 )->int:                  # How many photographs are in it now
     "The kept photographs as `<German name>/*.jpg`, strangers beside them, with their papers and `species.csv`"
     folder, before = Path(folder), _exported(Path(folder))
@@ -115,7 +121,8 @@ def export_folder(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             save_species(species, folder/LIST)
-            _papers(manifest, folder, species, before, sealed)
-            places = ((file_of(manifest, row), _line(row, species)['path']) for row in _leaving(manifest, sealed))
+            n = _papers(manifest, folder, species, before, sealed)
+            rows = bar(_leaving(manifest, sealed), total=n, unit=' photos')
+            places = ((file_of(manifest, row), _line(row, species)['path']) for row in rows)
             return sum(_copy(file, folder/path) for file,path in places)
         except OSError as e: raise _cannot(e, folder) from e

@@ -509,14 +509,14 @@ def status(args)->int:
 # %% ../nbs/64_manifest_verbs.ipynb #0000002a
 def _take_up(args):
     "Take up a folder, and say what came of it"
-    from birdclf.folder import list_in,several_names
+    from birdclf.folder import list_in,remarks
     from birdclf.intake import Folder,take_up
     from birdclf.manifest import SEALED
     from birdclf.search import USABLE
     if not args.species and not (Path(args.data)/'manifest.sqlite').is_file(): args.species = str(list_in(args.folder) or '') or None
     birds = _birds_of(args)
     folder = Folder(args.folder, birds, args.license or '')
-    for sentence in several_names(args.folder, birds): put(visible(sentence))
+    for sentence in remarks(args.folder, birds): put(visible(sentence))
     with _gathering(args, write=True)[0] as manifest:
         for line in str(take_up(manifest, folder, bar=progress)).splitlines(): put(visible(line))
         for line in folder.passed_over(): put(visible(line))
@@ -578,7 +578,7 @@ def export(args)->int:
     from birdclf.handover import export_folder
     manifest, birds = _gathering(args, write=False)
     with manifest, manifest.snapshot():
-        n = export_folder(manifest, args.folder, birds, sealed=args.for_training)
+        n = export_folder(manifest, args.folder, birds, sealed=args.for_training, bar=progress)
         there, sealed = sum(manifest.count(status=('downloaded', 'verified')).values()), _sealed(manifest)
     _say_exported(args, n, there-n-(0 if args.for_training else sealed), sealed)
     species = ['--species', quote(args.species)] if args.species else []

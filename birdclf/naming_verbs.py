@@ -12,7 +12,7 @@ from textwrap import fill
 from time import perf_counter
 
 from .archive import answer_archive,answer_line,photographs
-from .command import STOPPED,argument,bar,need,positive,progress,put,real_name,verb,visible
+from .command import STOPPED,argument,bar,need,positive,progress,put,real_name,said_with,verb,visible
 from .errors import Refusal
 from .pages import check_port,check_serving,place_of,serve_page,server_arguments
 
@@ -53,13 +53,15 @@ def _counted(counts, seconds, workers)->str:
     return f"{new:,} answered{pace}; {counts['unreadable']:,} unreadable; {counts['there']:,} were there already.{left}"
 
 # %% ../nbs/63_naming_verbs.ipynb #63a00001
-def _check_language(language:str|None, bundle:str|None):
-    "Nothing, if the model's birds have names in `language`, or we have words in it; otherwise a refusal"
+def _check_language(args):
+    "Nothing, if the model's birds have names in the language, or we have words in it; otherwise a refusal"
     from birdclf.bundle import load_bundle
     from birdclf.words import spoken
-    known = load_bundle(bundle).species.languages
+    bundle, language = load_bundle(args.bundle), args.language
+    known = bundle.species.languages
     if language and language not in known and spoken(language)!=language: raise Refusal(
-        f"{language!r} is not a language of these birds. There are {', '.join(dict.fromkeys((*known, 'en')))}.")
+        f"{said_with(args, 'language')}: {language!r} is not a language of these {bundle.kind}. "
+        f"There are {', '.join(dict.fromkeys((*known, 'en')))}.")
 
 # %% ../nbs/63_naming_verbs.ipynb #00000012
 @verb('classify', 'name the birds in photographs', '''
@@ -79,7 +81,7 @@ def _check_language(language:str|None, bundle:str|None):
     BUNDLE)
 def classify(args)->int:
     "Say what is in each file"
-    _check_language(args.language, args.bundle)
+    _check_language(args)
     if args.into: return _into_a_file(args)
     if args.workers: raise Refusal('--workers goes with --into FILE, which keeps the answers.')
     from birdclf.classify import Classifier
@@ -90,10 +92,10 @@ def classify(args)->int:
     return 1 if unread else 0
 
 # %% ../nbs/63_naming_verbs.ipynb #75d43dbe
-def _check_model(bundle:str|None, language:str|None):
+def _check_model(args):
     "Nothing, if the page will find its model; otherwise a refusal, before a visitor meets it"
     from birdclf.bundle import BundleError
-    try: _check_language(language, bundle)
+    try: _check_language(args)
     except BundleError as e:
         e.status = 1
         raise
@@ -113,7 +115,7 @@ def app(args)->int:
     check_serving()
     place = place_of(args)
     check_port(place)
-    _check_model(args.bundle, args.language)
+    _check_model(args)
     if args.bundle: os.environ['BIRDCLF_BUNDLE'] = os.path.abspath(args.bundle)
     if args.language: os.environ['BIRDCLF_LANGUAGE'] = args.language
     return serve_page('birdclf.app', place, max_visitors=args.max_visitors or 0, rate=args.rate or 0,

@@ -87,7 +87,7 @@ def _hand_in(what:str, says:dict, parameters:list, *kinds, **more)->dict:
                           responses={'200': says} | refusals))
 
 # %% ../nbs/71_openapi.ipynb #01d737fa
-def _paths(languages)->dict:
+def _paths(languages, kind)->dict:
     "What each address takes and says"
     kinds = [_ref(name) for name in ('Answer', 'Unreadable', 'ForPage', 'Error')]
     answers = _json('An answer; a list of them for a form', *kinds[::2], _list(dict(anyOf=kinds)))
@@ -95,22 +95,25 @@ def _paths(languages)->dict:
     bird = _asked('species', _TEXT, 'A scientific name from api/species', required=True)
     ready, waiting = _json('Ready', _ref('Health')), {'503': _json('Not ready', _ref('Health'))}
     return {
-        '/api/classify': _hand_in('Name the birds in photographs', answers, [_language(languages), *FRAME, *PAGE], 'form',
+        '/api/classify': _hand_in(f'Name the {kind} in photographs', answers, [_language(languages), *FRAME, *PAGE], 'form',
                                   languages=languages),
-        '/api/why': _hand_in('Where in a photograph the evidence for a bird is', evidence, [bird, *FRAME]),
+        '/api/why': _hand_in('Where in a photograph the evidence for a name is', evidence, [bird, *FRAME]),
         '/api/health': _window('How things are', ready, **waiting),
-        '/api/species': _window('The birds that the model knows', _json('All of them', _ref('Species')))}
+        '/api/species': _window(f'The {kind} that the model knows', _json('All of them', _ref('Species')))}
 
 def document(
     base:str='/',           # What stands before `api/`
     languages=('en', 'de'), # Of the model's birds
+    kind='birds',           # What it names
 )->dict:
     "What a program may ask, as OpenAPI 3.1"
-    info = dict(title='birdclf', version=__version__, description='Names the bird in a photograph.')
+    info = dict(title='birdclf', version=__version__, description=f"Names the {'bird' if kind=='birds' else kind} in a photograph.")
     servers = [dict(url=base.rstrip('/') or '/')]
-    return dict(openapi='3.1.0', info=info, servers=servers, paths=_paths(languages), components=dict(schemas=SCHEMAS))
+    return dict(openapi='3.1.0', info=info, servers=servers, paths=_paths(languages, kind), components=dict(schemas=SCHEMAS))
 
 # %% ../nbs/71_openapi.ipynb #798e2c71
 class Document(Window):
     "The document itself"
-    def get(self): self.say(document(self.request.path.removesuffix('api/openapi.json'), self.languages))
+    def get(self):
+        kind = self.counter.queue.worker.greeting['known']['kind']
+        self.say(document(self.request.path.removesuffix('api/openapi.json'), self.languages, kind))

@@ -76,7 +76,7 @@ _GERMAN = {
     'no_size': 'Der Rahmen hat keine Größe. Bitte ziehe ihn größer.',
     'turn': 'Ein Foto lässt sich um 0, 1, 2 oder 3 Viertel drehen, und um nichts anderes.',
 }
-SENTENCES = {'en': _ENGLISH, 'de': _GERMAN} | translations('photo', _ENGLISH)
+SENTENCES = translations('photo', {'en': _ENGLISH, 'de': _GERMAN})
 
 # %% ../nbs/01_photo.ipynb #00000008
 def _number(value, language):

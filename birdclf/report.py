@@ -24,7 +24,7 @@ import numpy as np
 from .bundle import Bundle,has_seen
 from .classify import Answer,Classifier,decide
 from .errors import Refusal
-from .evaluate import Figure,Predictions,figures,open_set,probabilities,wilson,written
+from .evaluate import Figure,Predictions,about,figures,open_set,probabilities,wilson,written
 from .files import whole
 from .folder import NOT_BIRD,OTHER_BIRD,PhotosError,Record,labels_of,on_side,read_folder
 from .photo import PhotoError,open_photo
@@ -196,7 +196,7 @@ def by_size(
     if asked.bundle.finding is None: return []
     left, top, right, bottom = asked.boxes.T
     places = np.searchsorted([*BANDS.values()], (right-left)*(bottom-top), side='right').clip(max=len(BANDS)-1)
-    named = np.array([out not in ('other_bird', 'not_bird') for out in outcomes], bool)
+    named = np.array([out not in ('other_bird', 'not_bird', 'none_of_these') for out in outcomes], bool)
     here = [asked.ours&(places==i) for i in range(len(BANDS))]
     bands = [(int(h.sum()), int((asked.guess==asked.truth)[h].sum()), int(named[h].sum())) for h in here]
     return [Band(covers, *counts) for covers,counts in zip(BANDS, bands) if counts[0]]
@@ -313,7 +313,8 @@ def show_report(report:Report, most:int=5)->str:
     "The figures, what a visitor would have read, and the hardest birds, for a terminal"
     counts = report.counts()
     lines = [*filter(None, [warning(report)]), _summary(report), '']
-    lines += [f'  {f.meaning:46} {written(f.name, f.value):>8}   {interval(f)}' for f in report.figures]
+    kind = report.asked.bundle.kind
+    lines += [f'  {about(f.meaning, kind):46} {written(f.name, f.value):>8}   {interval(f)}' for f in report.figures]
     lines += ['', f"  {'A visitor would have read':34}" + ''.join(f'{_group(report, kind):>16}' for kind in counts)]
     for key,meaning in possible(report).items():
         lines.append(f'  {meaning:34}' + ''.join(f'{count[key]:16,}' for count in counts.values()))
@@ -342,7 +343,8 @@ def draw_reliability(axes, asked:Asked):
 def prices(asked:Asked)->list[tuple]:
     "For each kind of stranger that is there: label, the scores of our birds and of theirs, and the bundle's threshold"
     (bird, known), S, limits = open_set(asked.logits), len(asked.bundle.species), asked.bundle.thresholds
-    found = (('no birds', bird, asked.truth==S+1, limits.bird), ('other birds', known, asked.truth==S, limits.known))
+    kind = asked.bundle.kind
+    found = ((f'no {kind}', bird, asked.truth==S+1, limits.bird), (f'other {kind}', known, asked.truth==S, limits.known))
     if not asked.ours.any(): return []
     return [(label, score[asked.ours], score[there], line) for label,score,there,line in found if there.any()]
 
@@ -354,7 +356,7 @@ def draw_price(axes, asked:Asked):
         below = [np.searchsorted(np.sort(scores), steps)/len(scores) for scores in (ours, theirs)]
         axes.plot(1-below[0], below[1], style, color=colour, label=label)
         axes.plot((ours>=line).mean(), (theirs<line).mean(), 'o', color=colour)
-    axes.set(xlabel='our birds kept', ylabel='strangers sent away', xlim=(-.03,1.03), ylim=(-.03,1.03))
+    axes.set(xlabel=f'our {asked.bundle.kind} kept', ylabel='strangers sent away', xlim=(-.03,1.03), ylim=(-.03,1.03))
     axes.legend(loc='lower left', frameon=False)
 
 # %% ../nbs/45_report.ipynb #0000002d
@@ -431,11 +433,11 @@ between how sure and how often right comes out too large."""
 def _figures_section(report):
     "The figures beside those of the bundle's own card"
     if not report.figures:
-        return ('<p>None of these photographs shows a bird that this bundle knows, '
+        return (f'<p>None of these photographs shows one of the {text(report.asked.bundle.kind)} that this bundle knows, '
                 'so there is nothing to name right.</p>')
     own = report.asked.bundle.scores
     def card(f): return [written(f.name, own[f.name]['value']) if f.name in own else ''] if own else []
-    rows = [[text(f.meaning), f'<b>{written(f.name, f.value)}</b><small>{interval(f)}</small>', *card(f)]
+    rows = [[text(about(f.meaning, report.asked.bundle.kind)), f'<b>{written(f.name, f.value)}</b><small>{interval(f)}</small>', *card(f)]
             for f in report.figures]
     head = ['', 'here, and the 95 % interval', *(['on its own card'] if own else [])]
     return f"""<h2>Figures</h2>
@@ -451,7 +453,7 @@ def _verdicts_section(report):
         said = f'{n:,}<small>{100*n/all_:.0f} %</small>' if n else '0'
         return f'<b>{said}</b>' if (kind, key) in _GOOD else said
     rows = [[meaning, *(cell(kind, key) for kind in counts)] for key,meaning in possible(report).items()]
-    head = ['', *(f'{count.total():,} {_group(report, kind)}' for kind,count in counts.items())]
+    head = ['', *(f'{count.total():,} {text(_group(report, kind))}' for kind,count in counts.items())]
     held = 100*report.asked.bundle.thresholds.coverage
     return f"""<h2>What a visitor would have read</h2>
 {_wide_table(head, rows)}
@@ -478,14 +480,14 @@ def _reliability_figure(asked):
     svg = drawing(lambda axes: draw_reliability(axes, asked), 'reliability',
         'Share of answers that were right against the stated probability, with intervals, '
         'and the diagonal on which they should lie.')
-    return svg, ('Answers on its birds, by how sure they were. On the diagonal a percentage keeps its word; '
+    return svg, (f'Answers on its {text(asked.bundle.kind)}, by how sure they were. On the diagonal a percentage keeps its word; '
                  'a dot is larger where there are more answers, and the line is its interval.')
 
 def _price_figure(asked, kinds):
     svg = drawing(lambda axes: draw_price(axes, asked), 'price',
-        f"Strangers sent away ({' and '.join(kinds)}) against our birds kept, for every threshold; "
+        f"Strangers sent away ({' and '.join(kinds)}) against our {asked.bundle.kind} kept, for every threshold; "
         "dots mark the bundle's own.")
-    return svg, ('What the thresholds cost. Each point is a threshold: so many of its birds are kept, '
+    return svg, (f'What the thresholds cost. Each point is a threshold: so many of its {text(asked.bundle.kind)} are kept, '
                  "so many strangers sent away. The dots are the bundle's own.")
 
 # %% ../nbs/45_report.ipynb #1a26ef9b
@@ -514,7 +516,8 @@ def _birds_section(report):
         head = ['this', 'and this', 'first taken for second', 'second for first']
         mixed = f'<h2>Who is mixed up with whom</h2>{_wide_table(head, pairs)}'
     head = ['', 'named right, and Wilson’s interval', 'taken for']
-    return f'{mixed}<h2>Bird by bird</h2>{_wide_table(head, [_bird_row(bird) for bird in report.birds])}'
+    title = 'Bird by bird' if report.asked.bundle.kind=='birds' else 'One by one'
+    return f'{mixed}<h2>{title}</h2>{_wide_table(head, [_bird_row(bird) for bird in report.birds])}'
 
 # %% ../nbs/45_report.ipynb #00000036
 def path_within(report:Report, record:Record)->str:
@@ -534,9 +537,9 @@ def _mistake(report, i):
 def _worst_section(report):
     "The surest wrong answers, as pictures"
     mistakes = ''.join(_mistake(report, i) for i in report.worst())
-    if not mistakes: return '<h2>The surest mistakes</h2><p>No bird was named wrongly.</p>'
+    if not mistakes: return '<h2>The surest mistakes</h2><p>Nothing was named wrongly.</p>'
     return f"""<h2>The surest mistakes</h2>
-<p>Answers that name a bird, and the wrong one, by how sure they were. \
+<p>Answers that give a name, and the wrong one, by how sure they were. \
 Look at the picture first: some of these are mistakes of the folder.</p>
 <div class="sheet">{mistakes}</div>"""
 

@@ -123,12 +123,12 @@ def _where_in(message)->dict:
 WHERE = [('in the top left', 'oben links'), ('at the top', 'oben'), ('in the top right', 'oben rechts'),
            ('on the left', 'links'), ('in the middle', 'in der Mitte'), ('on the right', 'rechts'),
            ('in the bottom left', 'unten links'), ('at the bottom', 'unten'), ('in the bottom right', 'unten rechts')]
-_WHERE = {'en': [en for en,_ in WHERE], 'de': [de for _,de in WHERE]}
-_WHERE |= {language: list(texts.values()) for language,texts in translations('where', {en: en for en,_ in WHERE}).items()}
+_WHERE = translations('where', {'en': {en: en for en,_ in WHERE}, 'de': dict(WHERE)})
 
 def where_in(languages)->list[dict[str,str]]:
     "The nine places of a picture, row by row, in each language"
-    return [{language: _WHERE[spoken(language)][i] for language in languages} for i in range(9)]
+    said = {language: list(_WHERE[spoken(language)].values()) for language in languages}
+    return [{language: said[language][i] for language in languages} for i in range(9)]
 
 def _evidence(
     grid:np.ndarray, # Rows x columns, 0 to 1, the first row on top
@@ -158,5 +158,5 @@ def known(classifier)->dict:
     languages, heavy = languages_of(classifier.species), PhotoError('too_large_bytes', '{n}')
     heavy = {language: heavy.sentence(spoken(language)) for language in languages}
     return dict(languages=languages, birds=[bird.to_dict() for bird in classifier.species], heavy=heavy,
-                kind=classifier.bundle.kind,
+                kind=classifier.bundle.kind, explains=classifier.bundle.finding is not None,
                 limits=dict(max_bytes=MAX_BYTES, pixels=PIXELS))

@@ -23,6 +23,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
+from .errors import Refusal
+
+# %% ../nbs/59_site.ipynb #5f000301
+#| eval: false
+def _in_a_sentence(kind, error, trace):
+    "What is wrong before the command begins, with a file of words for instance, is no traceback either"
+    if not issubclass(kind, Refusal): sys.__excepthook__(kind, error, trace)
+    else: print(error, file=sys.stderr)
+
+if __name__ == '__main__': sys.excepthook = _in_a_sentence
+
+# %% ../nbs/59_site.ipynb #5f000302
 from jinja2 import Template
 from PIL import Image
 
@@ -30,7 +42,6 @@ from .app import ICON, SAMPLES, WORDS, by_language
 from .bundle import Bundle, load_bundle
 from .classify import SAID
 from .engine import MOST, OWN, knowledge
-from .errors import Refusal
 from .files import whole, writing
 from .license import OPEN, read_license
 from .photo import MAX_BYTES, SENTENCES, PhotoError, open_photo
@@ -92,9 +103,13 @@ _OWN |= dict(
            'Die erste Antwort holt {mb} MB, einmal. Danach braucht die Seite kein Netz mehr.'),
     now=('Fetch it now', 'Jetzt holen'),
     coming=('Fetching what names the birds: {done} of {mb} MB', 'Ich hole, was die Vögel benennt: {done} von {mb} MB'),
+    coming_kind=('Fetching what names the {kind}: {done} of {mb} MB',
+                 'Ich hole, was die Namen weiß: {done} von {mb} MB'),
     kept=('Ready, also without a network.', 'Bereit, auch ohne Netz.'),
     missing=('This copy of the page was built without what names the birds.',
              'Diese Kopie der Seite wurde ohne das gebaut, was die Vögel benennt.'),
+    missing_kind=('This copy of the page was built without what names the {kind}.',
+                  'Diese Kopie der Seite wurde ohne das gebaut, was die Namen weiß.'),
     book=('How this page was made', 'Wie diese Seite gemacht ist (auf Englisch)'))
 
 # %% ../nbs/59_site.ipynb #5f00001c
@@ -128,13 +143,18 @@ def _icons():
             robin.resize((side, side), Image.Resampling.LANCZOS).save(file, 'PNG', optimize=True)
             yield side, file.getvalue()
 
-def _manifest():
+def _asks(kind):
+    "What the page asks, as its title and where it is installed"
+    return 'birdclf: which bird is this?' if kind=='birds' else f'birdclf: which of these {kind} is it?'
+
+def _manifest(kind):
     "What a telephone reads before it installs the page"
+    what = 'bird' if kind=='birds' else kind
     sizes = [dict(src=f'page/icon-{side}.png', sizes=f'{side}x{side}', type='image/png', purpose=purpose)
              for side in (192, 512) for purpose in ('any', 'maskable')]
-    return dict(id='./', name='birdclf: which bird is this?', short_name='birdclf', start_url='./', scope='./',
+    return dict(id='./', name=_asks(kind), short_name='birdclf', start_url='./', scope='./',
                 display='standalone', background_color='#fbfaf6', theme_color='#2c6a4c', icons=sizes,
-                description='Names the bird in your photo, also without a network.')
+                description=f'Names the {what} in your photo, also without a network.')
 
 # %% ../nbs/59_site.ipynb #5f000020
 _FEW = 8 # So many photographs at most; more of the same species come last
@@ -185,24 +205,32 @@ def site_files(
 )->dict[str,bytes]: # By address
     "The page and all that it needs"
     large, engine = parts(runtime, bundle.model) if runtime else ({}, None)
-    shown, told = _paintings()
+    shown, told = _paintings() if bundle.kind=='birds' else ({}, [])
     more, credited = samples_in(samples) if samples else ({}, [])
-    languages = languages_of(bundle.species)
-    page = dict(words=by_language(WORDS, languages, 'page')|by_language(_OWN, languages, 'site'), languages=languages, icon=ICON, language=language,
-                limits=dict(max_bytes=MAX_BYTES, pixels=MOST, as_is=2**53, side=1024, part=0),
-                birds=[bird.to_dict() for bird in bundle.species], samples=told+credited)
+    page = _page(bundle, language)|dict(samples=told+credited)
     about = knowledge(bundle)|dict(page=page, engine=engine, book=book)
     scripts = {name: (_FRONT/name).read_bytes() for name in _SCRIPTS}
     icons = {f'page/icon-{side}.png': data for side,data in _icons()}
-    beside = {'site.webmanifest': json.dumps(_manifest(), indent=1).encode('utf-8')}|icons|shown|large
+    beside = {'site.webmanifest': json.dumps(_manifest(bundle.kind), indent=1).encode('utf-8')}|icons|shown|large
     version = _version(scripts|beside|more|{'about': _json(about)})
     scripts['about.json'] = _json(about|dict(version=version))
     made = {f'page/{version}/{name}': data for name,data in scripts.items()}
     home = Template((_FRONT/'home.html.j2').read_text(encoding='utf-8'))
-    made['index.html'] = home.render(folder=f'page/{version}', icon=ICON, language=language).encode('utf-8')
+    made['index.html'] = home.render(folder=f'page/{version}', icon=ICON, language=language,
+                                      title=_asks(bundle.kind), kind=bundle.kind).encode('utf-8')
     return made|beside|more|{'sw.js': _service(version, made|beside)}
 
 # %% ../nbs/59_site.ipynb #5f000129
+def _page(bundle, language):
+    "What the page is told, but for its samples"
+    languages = languages_of(bundle.species)
+    if language and language not in languages:
+        raise SiteError(f"{language!r} is not a language of these birds. There are {', '.join(languages)}.")
+    words = by_language(WORDS, languages, 'page', bundle.kind)|by_language(_OWN, languages, 'site', bundle.kind)
+    return dict(words=words, languages=languages, icon=ICON, language=language,
+                explains=bundle.finding is not None, birds=[bird.to_dict() for bird in bundle.species],
+                limits=dict(max_bytes=MAX_BYTES, pixels=MOST, as_is=2**53, side=1024, part=0))
+
 def _version(named):
     frame = {name: (_FRONT/name).read_bytes() for name in ('home.html.j2', 'service.js')}
     return sha256(b'\0'.join(name.encode()+b'\0'+data for name,data in (named|frame).items())).hexdigest()[:12]

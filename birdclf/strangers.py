@@ -78,7 +78,7 @@ def is_lent(record:Record)->bool:
 # %% ../nbs/47_strangers.ipynb #66b271d9
 _ENOUGH = 100 # Photographs of other birds, and of no birds, that need no company
 
-_OWN = {OTHER_BIRD: 'other_birds/ (birds that are none of yours)', NOT_BIRD: 'not_bird/ (what is no bird)'}
+_OWN = {OTHER_BIRD: 'other_birds/ ({kind} that are none of yours)', NOT_BIRD: 'not_bird/ ({what})'}
 
 def _why_not(recipe):
     "Why no strangers can be lent, in half a sentence"
@@ -96,7 +96,7 @@ def lend(
     have = {label: sum(r.species==label for r in records) for label in _OWN}
     lack = [label for label,n in have.items() if n<_ENOUGH]
     if not lack: return None, ''
-    if (lent := strangers_for(species, recipe, kind)) is None: return None, _missing(have, recipe)
+    if (lent := strangers_for(species, recipe, kind)) is None: return None, _missing(have, recipe, kind)
     lent = lent[np.array([r.species in lack for r in lent.records])]
     birds, things = (sum(r.species==label for r in lent.records) for label in _OWN)
     some = f'{birds:,} other birds and {things:,} things' if kind=='birds' else f'{things:,} birds and things'
@@ -105,9 +105,10 @@ def lend(
                   'place are better: put them into other_birds/ and not_bird/, a folder for each kind.')
 
 # %% ../nbs/47_strangers.ipynb #0d0afde1
-def _missing(have, recipe):
+def _missing(have, recipe, kind):
     "A warning, if there is nothing to learn strangers from; '' otherwise"
-    missing = [name for label,name in _OWN.items() if not have[label]]
+    what = 'what is no bird' if kind=='birds' else 'what is nothing of the sort'
+    missing = [name.format(kind=kind, what=what) for label,name in _OWN.items() if not have[label]]
     if not missing: return ''
     return (f"WARNING: there is no {' and no '.join(missing)} to learn from, and strangers {_why_not(recipe)}. "
             'What this model says to such photographs nobody knows, and often it will be wrong: add '

@@ -83,12 +83,12 @@ def train(args)->int:
 def _compare(args):
     "Let the networks compete, and print the table"
     from birdclf.compare import compare,listed,sides
-    from birdclf.folder import birds_of,check_writable,one_by_one,read_folder,several_names
+    from birdclf.folder import birds_of,check_writable,one_by_one,read_folder,remarks
     species = birds_of(args.photos, args.species)
     check_writable(args.runs)
     records, warning = one_by_one(read_folder(args.photos, species))
     known, held = sides(records)
-    for sentence in filter(None, (*several_names(args.photos, species), warning)): put(visible(sentence))
+    for sentence in filter(None, (*remarks(args.photos, species), warning)): put(visible(sentence))
     put(f'{len(known):,} photographs to train on, {len(held):,} of other sources to judge by')
     found = compare(known, held, species, args.backbones, runs=Path(args.runs), weights=args.weights, bar=progress)
     put(listed(found))
@@ -116,11 +116,11 @@ def compare(args)->int:
 def _evaluated(args):
     "The report on a model and a folder; it is saved"
     from birdclf.classify import Classifier
-    from birdclf.folder import several_names
+    from birdclf.folder import remarks
     from birdclf.report import check_report,evaluate_folder,save_report
     check_report(args.report)
     classifier = Classifier.load(args.bundle)
-    for sentence in several_names(args.folder, classifier.species): put(visible(sentence))
+    for sentence in remarks(args.folder, classifier.species): put(visible(sentence))
     report = evaluate_folder(classifier, args.folder, progress if find_spec('tqdm') else None, args.on)
     save_report(args.report, report)
     return report

@@ -198,10 +198,21 @@ def test_what_is_typed_counts_more(asked):
     assert asked('--port', '81', '--allow-host', 'a.example', PORT='80', ALLOW_HOST='b.example', HOST='::') == SERVER | dict(port=81, allow_host=['a.example'], host='::')
 
 
-@pytest.mark.parametrize('name, value', [('PORT', '0'), ('PORT', '$PORT'), ('HOST', 'localhost:80'), ('BASE_URL', '/../'), ('LANGUAGE', 'fr'), ('BEHIND_PROXY', 'perhaps'), ('ALLOW_HOST', 'https://a.example'), ('LOG_FORMAT', '--json')])
+@pytest.mark.parametrize('name, value', [('PORT', '0'), ('PORT', '$PORT'), ('HOST', 'localhost:80'), ('BASE_URL', '/../'), ('BEHIND_PROXY', 'perhaps'), ('ALLOW_HOST', 'https://a.example'), ('LOG_FORMAT', '--json')])
 def test_what_is_wrong_with_a_variable_is_said_of_the_variable(asked, birdclf, name, value):
     err = asked(**{name: value})
     assert err.startswith(f'birdclf: BIRDCLF_{name}') and repr(value.strip()) in err and err.count('\n') == 1 and '--host' not in err
+
+
+def test_a_language_that_the_birds_do_not_have_is_said_of_who_named_it(birdclf, monkeypatch, tmp_path):
+    "Before the page is served: of the option, or of the variable"
+    for verb in (['app'], ['classify', 'x.jpg']):
+        status, out, err = birdclf(*verb, '--language', 'fr', cwd=tmp_path)
+        assert (status, out) == (2, '') and err.startswith("birdclf: --language: 'fr' is not a language of these birds. There are ") and err.count('\n') == 1
+    monkeypatch.setenv('BIRDCLF_LANGUAGE', 'fr')
+    status, out, err = birdclf('app', cwd=tmp_path)
+    assert (status, out) == (2, '') and err.startswith("birdclf: BIRDCLF_LANGUAGE: 'fr' is not a language of these birds. There are ") and err.count('\n') == 1
+    assert birdclf('app', '--language', 'sv', cwd=tmp_path)[2].startswith("birdclf: --language: 'sv'")
 
 
 def test_a_variable_is_a_matter_of_its_verb_alone(birdclf, monkeypatch):

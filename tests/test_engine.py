@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from birdclf.session import _told
-from birdclf.bundle import BundleError, load_bundle
-from birdclf.classify import Classifier, _around
+from birdclf.bundle import load_bundle
+from birdclf.classify import Classifier, _around, decide
 from birdclf.engine import knowledge
-from birdclf.find import Found, open_for
+from birdclf.find import Found, find, open_for
+from birdclf.network import averaged, pixels
 from birdclf.photo import PhotoError, colour, open_parts, recognise, too_large
 from birdclf.testing import paint_bird
 from pace import few
@@ -167,5 +168,40 @@ def test_numbers_are_written_as_in_python(js):
         assert js('answer.js', 'told', 'told(given.about, {error: given.error})', about=ABOUT, error=given)['sentences'] == {language: error.sentence(language) for language in ('en', 'de')}
 
 
-def test_a_bundle_that_finds_nothing_is_refused():
-    with pytest.raises(BundleError, match='finds no birds'): knowledge(replace(BUNDLE, finding=None))
+def test_what_is_no_dog_is_none_of_these(js):
+    "The same verdict and the same words as Python's, for a bundle of another kind, which finds nothing"
+    dogs = replace(BUNDLE, finding=None, training=BUNDLE.training | dict(kind='dogs'))
+    about, logits = knowledge(dogs), np.linspace(9, 0, len(BUNDLE.species))
+    assert about['finding'] is None and not [text for text in about['photo']['sentences']['en'].values() if 'bird' in text]
+    for scores in ((9., 9.), (-9., 9.), (9., -9.), (-9., -9.)):
+        for flags in ({}, dict(small=True), dict(colourless=True)):
+            answer = decide(dogs, logits, np.array(scores), **flags)
+            seen = [dict(species=logits.tolist(), open_set=scores, box=None)]
+            here = js('answer.js', 'answered, facts', "['en', 'de'].map(language => facts(given.about, answered(given.about, given.flags, given.seen), language))", about=about, seen=seen, flags=flags)
+            assert [one['reason'] for one in here] == [answer.sentence('en'), answer.sentence('de')] and close(here[0], json.loads(json.dumps(answer.to_dict()))) and 'birds' not in here[0]['reason']
+    assert here[0]['verdict'] == 'none_of_these'
+
+
+def test_what_is_not_searched_is_looked_at_as_in_python(js):
+    "All of a picture, or what is in a frame: the same looks at the same pixels, by a network that says how bright they are"
+    recipe = BUNDLE.preprocessing
+    class Brightness:
+        def run(self, batch): return batch.mean((2, 3))[:,[0]*len(BUNDLE.species)], batch.mean((2, 3))[:,1:], batch[:,0,:2,0]
+        def __call__(self, image): return averaged(*self.run(self.mirrored(pixels(image, recipe))))
+        def mirrored(self, looks): return np.concatenate([looks, looks[...,::-1]]) if recipe.flip else looks
+    network, image = Brightness(), noise(300, 211)
+    network.recipe, plain_bundle = recipe, replace(BUNDLE, finding=None)
+    for box in (None, (.1, .2, .7, .9), (.003, .4, .55, .61)):
+        _, _, [there] = find(network, plain_bundle, image, box=box)
+        code = """await (async () => {
+            const photo = {image: image(given.image), cut: boxes => boxes.map(() => ({image: image(given.image), box: [0, 0, 1, 1]}))}
+            const mean = (data, from, n) => data.slice(from, from + n).reduce((sum, x) => sum + x, 0) / n
+            const network = (data, [looks, , tall, wide]) => Array.from({length: looks}, (_, i) => {
+                const [red, green, blue] = [0, 1, 2].map(colour => mean(data, (3 * i + colour) * tall * wide, tall * wide))
+                return {species: Array(given.n).fill(red), open_set: [green, blue]}
+            })
+            const {found: [one]} = await find(network, photo, given.about, given.box)
+            return {species: one.species.slice(0, 1), open_set: one.open_set, box: one.box}
+        })()"""
+        here = js('finding.js', 'find', code, image=as_given(image), about=knowledge(plain_bundle), box=box, n=len(BUNDLE.species))
+        assert here['box'] == (list(box) if box else None) and np.allclose([*here['species'], *here['open_set']], [there.species[0], *there.open_set], atol=1e-4)

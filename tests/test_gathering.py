@@ -1022,8 +1022,8 @@ def test_a_folder_that_cannot_be_imported(tmp_path, make, words):
 
 
 TABLE = 'path,creator,license,source\n{},Jürgen Amsler,CC BY 4.0,Jürgen\n'
-TABLES = {'latin-1': (lambda text: text.encode('latin-1'), "is not in UTF-8 (see line 2). Save it as 'CSV UTF-8'."),
-          'utf-16': (lambda text: text.encode('utf-16'), "is not in UTF-8 (see line 1). Save it as 'CSV UTF-8'."),
+TABLES = {'no encoding': (lambda text: text.encode('latin-1').replace(b'Am', b'\x81m'), "is not in UTF-8 (see line 2). Save it as 'CSV UTF-8'."),
+          'utf-16 that is cut short': (lambda text: text.encode('utf-16')[:-1], "is not in UTF-8 (see line 3). Save it as 'CSV UTF-8'."),
           'utf-16 without its mark': (lambda text: text.encode('ascii', 'replace').decode().encode('utf-16-le'), 'first line is full of zero bytes'),
           'no path': (lambda text: text.replace('path', 'file').encode(), "has no column 'path'; its first line is 'file,creator,license,source'."),
           'empty': (lambda text: b'', "has no column 'path'; its first line is ''."),
@@ -1051,6 +1051,22 @@ def test_a_metadata_csv_that_cannot_be_read_is_one_sentence_and_nothing_is_lost(
     table.write_text(TABLE.format(name), encoding='utf-8')
     assert birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[0] == 0
     assert sorted(row.creator for row in rows_of(tmp_path/'data')) == ['', 'Jürgen Amsler']
+
+
+@pytest.mark.parametrize('code, named', [('latin-1', 'Windows-1252'), ('cp1252', 'Windows-1252'), ('utf-16', 'UTF-16')])
+def test_a_metadata_csv_of_another_encoding_is_read_and_somebody_is_told(tmp_path, code, named):
+    "By import, and by whoever trains or judges"
+    paint_folder(tmp_path/'painted', ['Amsel'], n=2)
+    name = sorted((tmp_path/'painted').rglob('*.jpg'))[0].relative_to(tmp_path/'painted').as_posix()
+    (tmp_path/'painted'/'metadata.csv').write_bytes(TABLE.format(name).replace(',', '\t' if code == 'utf-16' else ';').encode(code))
+    said = f'metadata.csv is not in UTF-8. It was read as {named}: look whether the names in it are right'
+    status, out, err = birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and out.count(said) == 1
+    assert sorted(row.creator for row in rows_of(tmp_path/'data')) == ['', 'Jürgen Amsler']
+    status, out, err = birdclf('evaluate', tmp_path/'painted', '--report', tmp_path/'report.html')
+    assert (status, err) == (0, '') and out.count(said) == 1
+    (tmp_path/'painted'/'metadata.csv').write_text(TABLE.format(name), encoding='utf-8-sig')
+    assert 'UTF-8' not in birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[1]
 
 
 @pytest.mark.parametrize('text', [TABLE.replace(',', ';'), TABLE.replace(',', '\t'), '\ufeff'+TABLE, TABLE.replace('path', 'Path'), TABLE.replace('Amsler', '\0 Amsler'), TABLE.replace('\n', '\r\n')],
@@ -1382,7 +1398,7 @@ def test_what_is_decided_during_an_export_is_counted_the_next_time(tmp_path):
     assert Counter(row.status for row in rows_of(tmp_path/'data')) == dict(rejected=12)
 
 
-@pytest.mark.parametrize('table, words', [('path,found_by\nAmsel/Jürgen.jpg,inat\n'.encode('latin-1'), 'metadata.csv is not in UTF-8 (see line 2)'),
+@pytest.mark.parametrize('table, words', [(b'path,found_by\nAmsel/J\x81rgen.jpg,inat\n', 'metadata.csv is not in UTF-8 (see line 2)'),
                                           (b'path;german\nAmsel/1.jpg;Amsel\n', "has no column 'found_by'"), (b'', "has no column 'found_by'"),
                                           (b'path,found_by\n'+b'x'*200_000+b',inat\n', 'field larger than field limit'), (None, 'Is a directory')])
 def test_an_export_over_a_table_that_it_cannot_read_is_one_sentence(tmp_path, table, words):
@@ -1391,6 +1407,17 @@ def test_an_export_over_a_table_that_it_cannot_read_is_one_sentence(tmp_path, ta
     (tmp_path/'out'/'metadata.csv').mkdir() if table is None else (tmp_path/'out'/'metadata.csv').write_bytes(table)
     status, out, err = birdclf('export', tmp_path/'out', '--data', tmp_path/'data')
     assert (status, out) == (2, '') and 'was not exported from here' in one_sentence(err) and words in err
+
+
+def test_an_export_shows_how_far_it_is(tmp_path, monkeypatch):
+    "In a file as in a terminal: so many of so many photographs"
+    paint_folder(tmp_path/'painted', n=2, size=(80, 64))
+    papers(tmp_path/'painted')
+    assert birdclf('import', tmp_path/'painted', '--data', tmp_path/'data')[0] == 0
+    monkeypatch.setattr('birdclf.command._WAIT', 0)
+    status, out, err = birdclf('export', tmp_path/'out', '--data', tmp_path/'data')
+    n = len(list((tmp_path/'out').rglob('*.jpg')))
+    assert status == 0 and out.startswith(f'{n} photographs are in the folder') and f'{n}/{n}' in err and '\r' not in err and n > 3
 
 
 def test_an_export_goes_on_where_a_spreadsheet_has_saved_the_table(tmp_path):

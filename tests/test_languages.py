@@ -107,11 +107,35 @@ def test_a_page_of_one_language_has_no_switch(browser, finnish, tmp_path):
         visitor.leave()
 
 
+def test_a_page_of_dogs_in_words_of_which_some_are_translated(finnish, tmp_path):
+    "Each sentence falls back by itself; and a file for German falls back to our German"
+    told = json.loads((finnish/'bundle.json').read_text(encoding='utf-8'))
+    told['training']['kind'], told['finding'] = 'koirat', None
+    shutil.copytree(finnish, tmp_path/'bundle')
+    (tmp_path/'bundle'/'bundle.json').write_text(json.dumps(told), encoding='utf-8')
+    (tmp_path/'words').mkdir()
+    (tmp_path/'words'/'fi.json').write_text(json.dumps(dict(page=dict(title='Mikä lintu?', lead_kind='Kuva riittää: {n} {kind}.', known=''), answer=dict(none_of_these='Ei mikään näistä.'), browser=dict(unable_kind='Vanha ({kind}).'))), encoding='utf-8-sig')
+    (tmp_path/'words'/'de.json').write_text(json.dumps(dict(page=dict(lead='Ein Foto, bitte.'))), encoding='utf-8')
+    code = ('import sys\nfrom birdclf.app import WORDS, BirdPage, by_language\nfrom birdclf.classify import Answer, Classifier, decide\nfrom birdclf.engine import knowledge\nfrom birdclf.session import Session\nimport numpy as np\n'
+            'classifier = Classifier.load(sys.argv[1])\nwords, bundle = BirdPage(Session(classifier)).words, classifier.bundle\n'
+            'assert words["lead"]["fi"] == "Kuva riittää: {n} koirat." and words["title"]["fi"] == words["title"]["en"] == "Which of these koirat is it?"\n'
+            'assert words["known"]["fi"] == "Which koirat does it know?" and not [key for key in words if key.endswith("_kind")]\n'
+            'answer = decide(bundle, np.zeros(len(bundle.species)), np.array([-9, 9]), colourless=True)\n'
+            'assert answer.sentence("fi") == "Ei mikään näistä. The photo has no colours, so do not rely on it."\n'
+            'assert knowledge(bundle)["photo"]["sentences"]["fi"]["unable"] == "Vanha (koirat)." and knowledge(bundle)["said"]["fi"]["none_of_these"] == "Ei mikään näistä."\n'
+            'german = by_language(WORDS, ("de",), "page")\nassert (german["lead"]["de"], german["title"]["de"]) == ("Ein Foto, bitte.", "Welcher Vogel ist das?")')
+    subprocess.run([sys.executable, '-c', code, str(tmp_path/'bundle')], env=os.environ | dict(BIRDCLF_WORDS=str(tmp_path/'words')), check=True, timeout=PATIENCE)
+
+
 def test_all_texts_in_a_file_and_back(words, tmp_path):
     "What is written to be translated can be used as it is, and says the same"
     assert site(['--words', str(words/'nl.json')]) == 0
     parts = json.loads((words/'nl.json').read_text(encoding='utf-8'))
     assert set(parts) == {'photo', 'answer', 'where', 'page', 'browser', 'site'} and sum(map(len, parts.values())) > 100
+    of_a_kind = {part: {key for key in texts if key.endswith('_kind')} for part, texts in parts.items()}
+    assert {'title_kind', 'lead_kind', 'known_kind', 'bird_kind'} <= of_a_kind['page'] and {'coming_kind', 'missing_kind'} <= of_a_kind['site'] and {'unfetched_kind', 'unable_kind'} <= of_a_kind['browser']
+    assert 'colourless_kind' in of_a_kind['answer'] and 'none_of_these' in parts['answer'] and 'none_of_these' in parts['page']
+    assert not [text for part, keys in of_a_kind.items() for key in keys if re.search('(?i)bird', text := parts[part][key])]
     code = ('from birdclf.app import WORDS, by_language\nfrom birdclf.classify import SAID\nfrom birdclf.photo import SENTENCES\nfrom birdclf.words import spoken\n'
             'assert SAID["nl"] == SAID["en"] and SENTENCES["nl"] == SENTENCES["en"] and spoken("nl-be") == "nl"\n'
             'assert all(said["nl"] == said["en"] for said in by_language(WORDS, ("en", "nl"), "page").values())\n'
@@ -119,9 +143,17 @@ def test_all_texts_in_a_file_and_back(words, tmp_path):
     subprocess.run([sys.executable, '-c', code], env=os.environ | dict(BIRDCLF_WORDS=str(words)), check=True, timeout=PATIENCE)
 
 
-@pytest.mark.parametrize('text', ['{', '[]', '{"answer": {"sure": "{who}"}}', '{"answer": {"nobody": "x"}}', '{"page": {"more": "{"}}'])
+@pytest.mark.parametrize('text', ['{', '[]', '{"answer": {"sure": "{who}"}}', '{"answer": {"nobody": "x"}}', '{"page": {"more": "{"}}', '{"pages": {"sure": "x"}}', '{"answer": {"sure": "{names!x}"}}', '{"answer": {"sure": "{percent:>99999999}"}}'])
 def test_a_file_of_words_that_would_break_the_page(words, jpeg, text):
     (words/'fi.json').write_text(text, encoding='utf-8')
     done = subprocess.run([BIRDCLF, 'app'], env=os.environ | dict(BIRDCLF_WORDS=str(words)), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode in (1, 2) and 'fi.json' in done.stderr and 'Traceback' not in done.stderr and len(done.stderr.splitlines()) == 1
     assert re.search(r'[.]$', done.stderr.strip())
+    done = subprocess.run([sys.executable, '-m', 'birdclf.site', words.parent/'site'], env=os.environ | dict(BIRDCLF_WORDS=str(words)), capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode in (1, 2) and 'fi.json' in done.stderr and len(done.stderr.splitlines()) == 1 and not (words.parent/'site').exists()
+
+
+def test_a_folder_of_words_that_is_not_there(tmp_path):
+    for words in (tmp_path/'nowhere', Path(__file__)):
+        done = subprocess.run([BIRDCLF, 'classify', 'x.jpg'], env=os.environ | dict(BIRDCLF_WORDS=str(words)), capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 2 and done.stderr.startswith(f'birdclf: There is no folder {words}, which BIRDCLF_WORDS names.') and len(done.stderr.splitlines()) == 1

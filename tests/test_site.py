@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -202,6 +203,48 @@ def test_a_page_without_an_engine_says_so(browser, tmp_path): # noqa: F811
 def test_the_first_visit_is_at_most_ten_megabytes(site):
     "Packed as the host sends them: the two large parts are, and the rest would be smaller still"
     assert sum(path.stat().st_size for path in site.rglob('*') if path.is_file()) < 10e6
+
+
+# --- not birds
+
+@pytest.fixture(scope='module')
+def dogs():
+    "Our model, which says that it was trained on dogs; like every such model, it finds nothing in a picture"
+    found = load_bundle()
+    return replace(found, finding=None, training=found.training | dict(kind='dogs'))
+
+
+def test_a_page_of_dogs(browser, runtime, dogs, tmp_path): # noqa: F811
+    "It says so everywhere, answers as Python does, all of a picture and what is in a frame, and offers no reasons that it does not have"
+    build_site(tmp_path/'site', site_files(dogs, runtime))
+    classifier, said = Classifier(dogs), set()
+    manifest = json.loads((tmp_path/'site'/'site.webmanifest').read_text(encoding='utf-8'))
+    assert manifest['name'] == 'birdclf: which of these dogs is it?' and manifest['description'].startswith('Names the dogs in your photo')
+    assert '<title>birdclf: which of these dogs is it?</title>' in (tmp_path/'site'/'index.html').read_text(encoding='utf-8')
+    with host(tmp_path/'site') as server:
+        guest = Guest(browser, server.address)
+        assert guest.page.title() == 'birdclf: Which of these dogs is it?' and guest.read('lead') == 'Show it a photo. It knows 74 dogs by sight.' and not guest.page.query_selector('.bc-tries')
+        for image in (paint_bird('Amsel', size=(640, 480)), paint_scene('cat', size=(640, 480)), paint_scene('house', size=(320, 480)), paint_bird('Rotkehlchen', size=(90, 120))):
+            answer = classifier.classify(file_of(image, 'PNG'))
+            assert guest.choose('dog.png', file_of(image, 'PNG')) == answer.reason
+            assert not guest.page.is_visible('.bc-why')
+            said.add(answer.verdict)
+        assert 'none_of_these' in said and len(said) > 1 and guest.read('heading') != ''
+        guest.choose('dog.png', file_of(paint_bird('Amsel', size=(640, 480)), 'PNG'))
+        guest.page.click('text=Set a frame')
+        guest.page.click('text=Look here')
+        guest.page.wait_for_selector('[data-phase=looking]', state='detached')
+        framed = classifier.classify(file_of(paint_bird('Amsel', size=(640, 480)), 'PNG'), box=(.25, .25, .75, .75))
+        assert guest.read('sentence') == framed.reason and 'Bird' not in guest.page.get_attribute('.bc-frame', 'aria-label').split(':')[0]
+        shown = guest.page.inner_text('body')
+        assert not re.search(r'\b(birds?|Birds?)\b', shown)
+        guest.context.close()
+        assert guest.problems == []
+
+
+def test_a_language_that_a_page_does_not_have_is_refused(capsys, tmp_path):
+    assert main([str(tmp_path/'site'), '--offline', '--language', 'fr']) == 2
+    assert "'fr' is not a language of these birds. There are de, en." in capsys.readouterr().err and not (tmp_path/'site').exists()
 
 
 # --- without a network

@@ -1,5 +1,6 @@
 "Strangers that are lent, sides of what was split, photographs that a model knows again, and a bar in a file"
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -272,3 +273,32 @@ def test_a_card_says_what_it_is_about():
     dogs = SpeciesList([Species('Pudel', 'Poodle', 'Canis poodle'), Species('Dackel', 'Dachshund', 'Canis dachshund')])
     card = model_card(dogs, Recipe(), [Record(Path('1.jpg'), 'Pudel', '1'), Record(Path('2.jpg'), 'Dackel', '2')], [], '', 'dogs')
     assert card.startswith('# A network that names 2 dogs') and 'no birds' not in card and 'another bird' not in card and 'other dogs' in card
+
+
+def test_a_card_counts_the_papers_of_what_was_learned_from(tmp_path):
+    "In folders of their own too, as a spreadsheet on Windows wrote them, and not those of strangers or of photographs that are not there"
+    pytest.importorskip('torch')
+    from birdclf.export import licenses_of
+    for top in ('', 'species/'):
+        folder = tmp_path/f'as {top}'.strip('/ ')
+        paint_folder(folder/top, NAMES[:2], n=2)
+        records = read_folder(folder, birds(*NAMES))
+        paths = [record.path.relative_to(folder) for record in records]
+        lines = ['path,licence', f'{paths[0]},cc-by-nc-sa', f'{paths[1]},cc-by-nd'.replace('/', '\\'), f'{paths[2]},cc-by', 'not_bird/cat/1.jpg,cc-by-nd', f'{paths[0]}.jpg,cc-by-nd']
+        (folder/'metadata.csv').write_text('\n'.join(lines), encoding='utf-8')
+        assert licenses_of(folder, records) == ('Of the 4 photographs of the species, 1 have no known licence, 1 are ND (no changes), 1 are NC-SA (not commercial, share alike), '
+                                                'and 1 have other terms.')
+
+
+def test_a_report_on_dogs_speaks_of_dogs(tmp_path, monkeypatch):
+    "On the console and on the page: nothing is said of birds but the names of the painted"
+    from birdclf.classify import Classifier
+    from birdclf.report import evaluate_folder, html_page, show_report
+    monkeypatch.chdir(tmp_path)
+    paint_folder(tmp_path/'photos', ('Amsel', 'Pirol'), n=2)
+    for part, name in (('other_birds', 'Flamingo'), ('not_bird', 'cat')): paint_folder(tmp_path/'photos'/part, (name,), n=2)
+    bundle = of_dogs(finding=None, name='74 dogs')
+    report = evaluate_folder(Classifier(bundle), 'photos')
+    for said in (show_report(report), re.sub(r'<style>.*?</style>|<[^>]*>|data:\S*', ' ', html_page(report), flags=re.DOTALL)):
+        rest = re.sub(r'\b(other_birds|not_bird|birdclf)\b|Blackbird', '', said)
+        assert not re.findall(r'.{0,40}[bB]ird.{0,20}', rest) and 'dogs' in rest and 'none of these' in rest

@@ -10,7 +10,8 @@ export function decide(about, {species, open_set, box = null}, {small = false, c
   enough ||= ranking.length + 1
   if (colourless && bird >= thresholds.bird && known >= thresholds.known) enough = Math.max(enough, 2)
   const named = enough === 1 ? 'sure' : 'one_of'
-  const verdict = bird < thresholds.bird ? 'not_bird' : known < thresholds.known ? 'other_bird' : named
+  const strange = about.kind === 'birds' ? ['not_bird', 'other_bird'] : ['none_of_these', 'none_of_these']
+  const verdict = bird < thresholds.bird ? strange[0] : known < thresholds.known ? strange[1] : named
   return {verdict, named: verdict === named, ranking, candidates: ranking.slice(0, enough), scores: {bird, known},
     small, colourless, box, birds: []}
 }

@@ -932,9 +932,9 @@ function frames({stage, light, tools}, speech, talk) {
 }
 const STRANGE = new Set(['not_bird', 'none_of_these']) // it resembles nothing that is known here
 
-function useful({el, row, help, look, aim, turn, why, undo}, talk) {
+function useful({el, row, help, look, aim, turn, why, undo, explains}, talk) {
   const {found, frame, phase, answer, evidence, pictured} = talk.photo, there = Boolean(found) && pictured
-  const named = answer?.candidates?.length > 0 && !STRANGE.has(answer.verdict)
+  const named = explains && answer?.candidates?.length > 0 && !STRANGE.has(answer.verdict)
   el.hidden = !there
   help.hidden = !frame
   const aimless = !frame && phase !== 'looking'
@@ -1047,6 +1047,7 @@ function open(model, el, language, again) {
   const place = inVoila() && document.body.dataset.baseUrl?.replace(/voila\/$/, '')
   const posted = model.get('served') && place ? new Posted(model, place) : null
   const parts = layout(el, speech, given, draw, acts(() => talk, draw)), line = new Line(posted ?? model, draw)
+  parts.tools.explains = model.get('explains')
   const talk = new Conversation(line, given.limits, pictures(parts.canvas, () => talk.photo), draw)
   buttons(parts.box, speech, model.get('icon'), files => talk.take(files))
   catching(parts.root, talk, signal)

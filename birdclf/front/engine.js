@@ -55,6 +55,14 @@ function resized(image, box, [width, height], filter = BILINEAR) {      // box: 
   return down(across(image, columns, span(rows), [0]), rows, [0, width], span(rows))
 }
 
+function cropped({width, data}, [left, top, right, bottom]) {     // whole pixels
+  const part = blank(right - left, bottom - top)
+  for (let y = 0; y < part.height; y++) {
+    const from = 4 * ((top + y) * width + left)
+    part.data.set(data.subarray(from, from + 4 * part.width), 4 * y * part.width)
+  }
+  return part
+}
 function squeezed(image, box, size, {mean, std}) {        // Float32Array: red, green, blue
   const {data} = resized(image, box, size), pixels = data.length / 4, values = new Float32Array(3 * pixels)
   for (let colour = 0; colour < 3; colour++) {
@@ -64,7 +72,7 @@ function squeezed(image, box, size, {mean, std}) {        // Float32Array: red, 
   }
   return values
 }
-return {BOX, blank, resized, squeezed}
+return {BOX, blank, resized, cropped, squeezed}
 })()
 
 const box_js = (() => {
@@ -516,7 +524,7 @@ return {reduced, shrunk, turned, piece, colour, PhotoError, tooLarge, recognise,
 })()
 
 const finding_js = (() => {
-const {squeezed} = resize_js
+const {cropped, squeezed} = resize_js
 const {framed} = opened_js
 const even = x => x % 1 === .5 ? 2 * Math.round(x / 2) : Math.round(x)     // as Python rounds
 const mean = numbers => numbers.reduce((sum, x) => sum + x, 0) / numbers.length
@@ -701,7 +709,17 @@ async function inAll(network, photo, about) {
   const found = await closer(network, about, near)
   return {whole, found: found.length ? found : [await whole()]}
 }
+
+async function unsearched(network, photo, {preprocessing: recipe}, box) {
+  const {size, flip, views} = recipe, [piece] = box ? photo.cut([box], size) : [photo]
+  const image = box ? cropped(piece.image, at(piece, box).map(even)) : piece.image
+  const looks = views.map(zoom => squeezed(image, view(image, zoom), [size, size], recipe))
+  const both = flip ? [...looks, ...looks.map(look => mirrored(look, size))] : looks
+  const said = {box, sure: box ? 1 : 0, ...averaged(await maps(network, both, [size, size]))}
+  return {whole: null, found: [said]}
+}
 async function find(network, photo, about, frame = null) {      // the birds; and the whole, if one asks for it
+  if (!about.finding) return unsearched(network, photo, about, frame && framed(frame))
   if (!frame) return inAll(network, photo, about)
   const box = framed(frame), [found] = await closer(network, about, await approach(network, [box], photo, about))
   return {whole: null, found: [{...found, box}]}
@@ -739,7 +757,8 @@ function decide(about, {species, open_set, box = null}, {small = false, colourle
   enough ||= ranking.length + 1
   if (colourless && bird >= thresholds.bird && known >= thresholds.known) enough = Math.max(enough, 2)
   const named = enough === 1 ? 'sure' : 'one_of'
-  const verdict = bird < thresholds.bird ? 'not_bird' : known < thresholds.known ? 'other_bird' : named
+  const strange = about.kind === 'birds' ? ['not_bird', 'other_bird'] : ['none_of_these', 'none_of_these']
+  const verdict = bird < thresholds.bird ? strange[0] : known < thresholds.known ? strange[1] : named
   return {verdict, named: verdict === named, ranking, candidates: ranking.slice(0, enough), scores: {bird, known},
     small, colourless, box, birds: []}
 }
@@ -898,6 +917,7 @@ async function fetched({address, bytes}, store, count) {
 const OUTPUTS = ['species', 'open_set', 'places', 'evidence']
 function row(outputs, i) {                 // of one look
   const [species, open_set, places, evidence] = OUTPUTS.map(name => {
+    if (!outputs[name]) return null
     const {data, dims: [, ...shape]} = outputs[name], size = shape.reduce((product, n) => product * n, 1)
     return {data: data.subarray(i * size, (i + 1) * size), height: shape[1], width: shape[2]}
   })
@@ -914,8 +934,9 @@ async function started({loader, parts, store: name}, tell) {
     .catch(() => { throw new PhotoError('unable') })
   const there = await Promise.all(parts.map(({address}) => store?.match(address)))
   tell({done: of, of, kept: there.every(part => part)})
+  const wanted = OUTPUTS.filter(name => session.outputNames.includes(name))        // some have no maps
   return async (numbers, shape) => {
-    const outputs = await session.run({image: new ort.Tensor('float32', numbers, shape)}, OUTPUTS)
+    const outputs = await session.run({image: new ort.Tensor('float32', numbers, shape)}, wanted)
     return Array.from({length: shape[0]}, (_, i) => row(outputs, i))
   }
 }

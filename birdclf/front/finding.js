@@ -55,6 +55,14 @@ function resized(image, box, [width, height], filter = BILINEAR) {      // box: 
   return down(across(image, columns, span(rows), [0]), rows, [0, width], span(rows))
 }
 
+function cropped({width, data}, [left, top, right, bottom]) {     // whole pixels
+  const part = blank(right - left, bottom - top)
+  for (let y = 0; y < part.height; y++) {
+    const from = 4 * ((top + y) * width + left)
+    part.data.set(data.subarray(from, from + 4 * part.width), 4 * y * part.width)
+  }
+  return part
+}
 function squeezed(image, box, size, {mean, std}) {        // Float32Array: red, green, blue
   const {data} = resized(image, box, size), pixels = data.length / 4, values = new Float32Array(3 * pixels)
   for (let colour = 0; colour < 3; colour++) {
@@ -64,7 +72,7 @@ function squeezed(image, box, size, {mean, std}) {        // Float32Array: red, 
   }
   return values
 }
-return {BOX, blank, resized, squeezed}
+return {BOX, blank, resized, cropped, squeezed}
 })()
 
 const box_js = (() => {
@@ -515,7 +523,7 @@ async function opened(blob, turn, decode, {photo}) {
 return {reduced, shrunk, turned, piece, colour, PhotoError, tooLarge, recognise, judged, framed, Photo, opened}
 })()
 
-const {squeezed} = resize_js
+const {cropped, squeezed} = resize_js
 const {framed} = opened_js
 const even = x => x % 1 === .5 ? 2 * Math.round(x / 2) : Math.round(x)     // as Python rounds
 const mean = numbers => numbers.reduce((sum, x) => sum + x, 0) / numbers.length
@@ -700,7 +708,17 @@ async function inAll(network, photo, about) {
   const found = await closer(network, about, near)
   return {whole, found: found.length ? found : [await whole()]}
 }
+
+async function unsearched(network, photo, {preprocessing: recipe}, box) {
+  const {size, flip, views} = recipe, [piece] = box ? photo.cut([box], size) : [photo]
+  const image = box ? cropped(piece.image, at(piece, box).map(even)) : piece.image
+  const looks = views.map(zoom => squeezed(image, view(image, zoom), [size, size], recipe))
+  const both = flip ? [...looks, ...looks.map(look => mirrored(look, size))] : looks
+  const said = {box, sure: box ? 1 : 0, ...averaged(await maps(network, both, [size, size]))}
+  return {whole: null, found: [said]}
+}
 export async function find(network, photo, about, frame = null) {      // the birds; and the whole, if one asks for it
+  if (!about.finding) return unsearched(network, photo, about, frame && framed(frame))
   if (!frame) return inAll(network, photo, about)
   const box = framed(frame), [found] = await closer(network, about, await approach(network, [box], photo, about))
   return {whole: null, found: [{...found, box}]}

@@ -11,7 +11,8 @@ function decide(about, {species, open_set, box = null}, {small = false, colourle
   enough ||= ranking.length + 1
   if (colourless && bird >= thresholds.bird && known >= thresholds.known) enough = Math.max(enough, 2)
   const named = enough === 1 ? 'sure' : 'one_of'
-  const verdict = bird < thresholds.bird ? 'not_bird' : known < thresholds.known ? 'other_bird' : named
+  const strange = about.kind === 'birds' ? ['not_bird', 'other_bird'] : ['none_of_these', 'none_of_these']
+  const verdict = bird < thresholds.bird ? strange[0] : known < thresholds.known ? strange[1] : named
   return {verdict, named: verdict === named, ranking, candidates: ranking.slice(0, enough), scores: {bird, known},
     small, colourless, box, birds: []}
 }
@@ -198,6 +199,14 @@ function resized(image, box, [width, height], filter = BILINEAR) {      // box: 
   return down(across(image, columns, span(rows), [0]), rows, [0, width], span(rows))
 }
 
+function cropped({width, data}, [left, top, right, bottom]) {     // whole pixels
+  const part = blank(right - left, bottom - top)
+  for (let y = 0; y < part.height; y++) {
+    const from = 4 * ((top + y) * width + left)
+    part.data.set(data.subarray(from, from + 4 * part.width), 4 * y * part.width)
+  }
+  return part
+}
 function squeezed(image, box, size, {mean, std}) {        // Float32Array: red, green, blue
   const {data} = resized(image, box, size), pixels = data.length / 4, values = new Float32Array(3 * pixels)
   for (let colour = 0; colour < 3; colour++) {
@@ -207,7 +216,7 @@ function squeezed(image, box, size, {mean, std}) {        // Float32Array: red, 
   }
   return values
 }
-return {BOX, blank, resized, squeezed}
+return {BOX, blank, resized, cropped, squeezed}
 })()
 
 const box_js = (() => {

@@ -55,6 +55,14 @@ function resized(image, box, [width, height], filter = BILINEAR) {      // box: 
   return down(across(image, columns, span(rows), [0]), rows, [0, width], span(rows))
 }
 
+function cropped({width, data}, [left, top, right, bottom]) {     // whole pixels
+  const part = blank(right - left, bottom - top)
+  for (let y = 0; y < part.height; y++) {
+    const from = 4 * ((top + y) * width + left)
+    part.data.set(data.subarray(from, from + 4 * part.width), 4 * y * part.width)
+  }
+  return part
+}
 function squeezed(image, box, size, {mean, std}) {        // Float32Array: red, green, blue
   const {data} = resized(image, box, size), pixels = data.length / 4, values = new Float32Array(3 * pixels)
   for (let colour = 0; colour < 3; colour++) {
@@ -64,7 +72,7 @@ function squeezed(image, box, size, {mean, std}) {        // Float32Array: red, 
   }
   return values
 }
-return {BOX, blank, resized, squeezed}
+return {BOX, blank, resized, cropped, squeezed}
 })()
 
 const box_js = (() => {

@@ -54,6 +54,14 @@ export function resized(image, box, [width, height], filter = BILINEAR) {      /
   return down(across(image, columns, span(rows), [0]), rows, [0, width], span(rows))
 }
 
+export function cropped({width, data}, [left, top, right, bottom]) {     // whole pixels
+  const part = blank(right - left, bottom - top)
+  for (let y = 0; y < part.height; y++) {
+    const from = 4 * ((top + y) * width + left)
+    part.data.set(data.subarray(from, from + 4 * part.width), 4 * y * part.width)
+  }
+  return part
+}
 export function squeezed(image, box, size, {mean, std}) {        // Float32Array: red, green, blue
   const {data} = resized(image, box, size), pixels = data.length / 4, values = new Float32Array(3 * pixels)
   for (let colour = 0; colour < 3; colour++) {
