@@ -442,7 +442,7 @@ def split(args)->int:
     put(report)
     if sealed: put(f'{sealed:,} may not be passed on, because they have no licence that lets them out. '
                    'They can be trained on all the same')
-    put(_next(args, 'export', *(['--for-training'] if sealed else []), 'FOLDER'))
+    put(_next(args, 'export', *(['--for-training'] if sealed else []), 'exported'))
     return 0
 
 # %% ../nbs/64_manifest_verbs.ipynb #fcbb6197
@@ -561,7 +561,7 @@ def _say_exported(args, n:int, out:int, sealed:int):
     if args.for_training: put(f'{sealed:,} of them have no licence that lets them out: '
                               'use this folder for training, and do not pass it on.')
     else: put(f'{sealed:,} are left out because of their licence: there is none, or it does not let them out. '
-              f'To train on them all the same: {_typed(args, "export", "--for-training", "FOLDER")}')
+              f'To train on them all the same: {_typed(args, "export", "--for-training", quote(args.folder))}')
 
 # %% ../nbs/64_manifest_verbs.ipynb #e5f421a2
 @verb('export', 'make a folder of the photographs that are kept, with attribution', '''
@@ -580,7 +580,7 @@ def export(args)->int:
     with manifest, manifest.snapshot():
         n = export_folder(manifest, args.folder, birds, sealed=args.for_training, bar=progress)
         there, sealed = sum(manifest.count(status=('downloaded', 'verified')).values()), _sealed(manifest)
+        divided = ' --on training' if 'test' in manifest.count('split') else ''
     _say_exported(args, n, there-n-(0 if args.for_training else sealed), sealed)
-    species = ['--species', quote(args.species)] if args.species else []
-    if n: put(visible(' '.join(['Next: birdclf train --photos', quote(args.folder), *species])))
+    if n: put(visible(f'Next: birdclf train --photos {quote(args.folder)}{divided}'))
     return 0

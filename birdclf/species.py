@@ -184,7 +184,7 @@ def encoding_of(data:bytes)->str:
     except UnicodeDecodeError: return 'cp1252'
     return 'utf-8-sig'
 
-def _text(source, guessed):
+def _text(source, guessed=False):
     "What is written in a CSV"
     try:
         data = source.read_bytes()

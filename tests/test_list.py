@@ -32,7 +32,7 @@ def test_the_manifest_remembers_it(place, capsys):
     assert say('import', 'mine', '--species', 'linnut.csv') == 0
     assert say('status') == 0
     said = capsys.readouterr().out
-    assert 'Parus major' in said and '3 in all' in said and 'Amsel' not in said
+    assert 'talitiainen' in said and '3 in all' in said and 'Amsel' not in said
     with Manifest('data') as manifest: assert manifest.birds() == load_species('linnut.csv')
 
 
