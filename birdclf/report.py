@@ -313,8 +313,9 @@ def show_report(report:Report, most:int=5)->str:
     "The figures, what a visitor would have read, and the hardest birds, for a terminal"
     counts = report.counts()
     lines = [*filter(None, [warning(report)]), _summary(report), '']
-    kind = report.asked.bundle.kind
-    lines += [f'  {about(f.meaning, kind):46} {written(f.name, f.value):>8}   {interval(f)}' for f in report.figures]
+    told = [(about(f.meaning, report.asked.bundle.kind), f) for f in report.figures]
+    wide = max([46, *(len(meaning) for meaning,_ in told)])
+    lines += [f'  {meaning:{wide}} {written(f.name, f.value):>8}   {interval(f)}' for meaning,f in told]
     lines += ['', f"  {'A visitor would have read':34}" + ''.join(f'{_group(report, kind):>16}' for kind in counts)]
     for key,meaning in possible(report).items():
         lines.append(f'  {meaning:34}' + ''.join(f'{count[key]:16,}' for count in counts.values()))
