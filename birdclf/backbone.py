@@ -188,8 +188,12 @@ def efficientnet_lite(
 # %% ../nbs/40_backbone.ipynb #20607053
 def _mobilenet(file, *beside):
     def load(folder=None):
-        for other in beside: fetch_weights(other, folder) # Asked for much later; that it is missing is better said now
-        return mobilenet_from_tflite(fetch_weights(file, folder))
+        place = Path(folder or weights_folder())
+        try: path = [fetch_weights(one, folder) for one in (*beside, file)][-1] # Some are asked for much later
+        except WeightsError as e:
+            missing = [one.name for one in (*beside, file) if not (place/one.name).exists()]
+            raise e if len(missing)<2 else WeightsError(f"{e} The same goes for {' and '.join(missing[1:])}.") from e
+        return mobilenet_from_tflite(path)
     return load
 
 def _lite(n, size):

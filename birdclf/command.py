@@ -28,7 +28,7 @@ def put(line:str='', end:str='\n'):
 
 def complain(refusal:Refusal):
     "Say on stderr why something was not done, if there is something to say"
-    if str(refusal): print(f'birdclf: {visible(str(refusal))}', file=sys.stderr)
+    if str(refusal): print('birdclf:', '\n'.join(map(visible, refusal.lines)), file=sys.stderr)
 
 # %% ../nbs/61_command.ipynb #00000008
 def real_name(file:str)->str:

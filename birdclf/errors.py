@@ -13,6 +13,8 @@ class Refusal(ValueError):
     def __init__(self,
         sentence:str='',      # Empty where there is nobody left to read it
         status:int|None=None, # Another one than the class has
+        more:tuple[str,...]=(), # Further lines, where there is a list of what is wrong
     ):
-        super().__init__(sentence)
+        self.lines = sentence, *more
+        super().__init__('\n'.join(self.lines))
         if status is not None: self.status = status

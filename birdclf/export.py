@@ -308,7 +308,7 @@ def make_model(
     groups = np.array([r.group for r in seen.records])
     judged = judge(Predictions(logits, truth, groups, labels_of(species)))
     print(show_figures(judged.figures, kind or 'birds'))
-    print('Now on all of them:', flush=True)
+    print('Now one network learns from all of them.', flush=True)
     model = train(seen, species, recipe, weights=weights, runs=runs, ticks=bar)
     if rank_distrib(): return None # Of several processes, the first one writes
     if warning: print(warning) # Once more: the first time was long ago

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from fastcore.basics import patch
 from tqdm import tqdm
 
-from .folder import PhotosError,as_written,files_in,folders_in,read_metadata,species_folders,top_of
+from .folder import LIST,PhotosError,as_written,files_in,folders_in,read_metadata,species_folders,top_of
 from .license import OWN,License,read_license
 from .manifest import CHANGED,MISSING,Manifest,Row,in_parts,now
 from .photo import MAX_BYTES,PhotoError,recognise
@@ -100,7 +100,7 @@ def _empty(self:Folder):
 def passed_over(self:Folder)->Iterator[str]:
     "A sentence for each kind of thing that was not taken up"
     if empty := self._empty().strip(): yield empty
-    ours = {'metadata.csv', 'ATTRIBUTION.md'}
+    ours = {'metadata.csv', 'ATTRIBUTION.md', LIST}
     loose = sorted(path.name for path in top_of(self.folder).iterdir() if path.is_file() and path.name[0]!='.')
     if loose := [name for name in loose if name not in ours]: yield (
         f"In no bird's folder, and passed over: {_some(loose)}.")

@@ -101,6 +101,8 @@ def _read_names(file):
     try: text = sys.stdin.read() if file=='-' else Path(file).read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as e: raise Refusal(f"{file} is not in UTF-8. Save it as plain text in UTF-8.") from e
     except OSError as e: raise Refusal(f'{file} cannot be read: {e.strerror}.') from e
+    if 'scientific' in re.split(r'[,;\t"\s]+', text.partition('\n')[0].casefold()): raise Refusal(
+        f'{file} is a list of birds already. To look at it: birdclf species {quote(file)}')
     if names := names_in(text): return names
     raise Refusal(f'There is no name in {file}. Write one on each line.')
 
@@ -109,10 +111,11 @@ def _made(args):
     from birdclf.species import save_species
     from birdclf.taxonomy import INAT,make_list
     from birdclf.web import Web
-    replay, web = os.environ.get('BIRDCLF_REPLAY'), None if args.offline else Web(_contact(args), **_web_options())
+    names, replay = _read_names(args.file), os.environ.get('BIRDCLF_REPLAY')
     if Path(args.into).exists(): raise Refusal(f'{args.into} is there already. Give another name, or remove it.')
+    web = None if args.offline else Web(_contact(args), **_web_options())
     base = f'{replay}/inat' if replay else INAT
-    birds = make_list(_read_names(args.file), web, languages=tuple(args.language or ()), base=base, bar=progress)
+    birds = make_list(names, web, languages=tuple(args.language or ()), base=base, bar=progress)
     save_species(birds, args.into)
     return birds
 
@@ -161,9 +164,10 @@ def _say_list(args, birds):
 
 # %% ../nbs/64_manifest_verbs.ipynb #360402d6
 def _told(args)->list[str]:
-    "What was said about the folder and the list of birds, to be said again"
-    said = ('--data', args.data), ('--species', args.species)
-    return [f'{option} {quote(value)}' for option,value in said if value and value!='data']
+    "What was said about the folder, and about the birds if that is not remembered, to be said again"
+    said = [('--data', args.data if args.data!='data' else '')]
+    if not (Path(args.data)/'manifest.sqlite').is_file(): said.append(('--species', args.species)) # Otherwise it is remembered
+    return [f'{option} {quote(value)}' for option,value in said if value]
 
 def _typed(args, verb:str, *words)->str:
     "What to type for another verb"
@@ -238,7 +242,7 @@ def _say_place(sources, birds):
     "Print where `sources` look for the birds, in words"
     region = sources[0].region
     put(visible(f'Birds are looked for {region}.'))
-    home = [bird.german for bird in birds if 'near_home' in bird.search_rules]
+    home = [bird.name(birds.language) for bird in birds if 'near_home' in bird.search_rules]
     if home and not region: put(f"Better with --place, since elsewhere they look different: {', '.join(home)}.")
     if region.inat and region.name: put(visible(f'To iNaturalist, {region.name} is place {region.inat[0]}.'))
     elif region and (not region.known or any(source.name=='inat' for source in sources)):
@@ -255,7 +259,7 @@ def _say_pitfalls(sources, birds):
     if not any(source.labels=='words' for source in sources): return
     put('\nSome of these know only words. Beware of:')
     for bird in birds:
-        if bird.search_pitfall: put(f'  {bird.german}: {bird.search_pitfall}')
+        if bird.search_pitfall: put(f'  {bird.name(birds.language)}: {bird.search_pitfall}')
 
 # %% ../nbs/64_manifest_verbs.ipynb #2e93249e
 def _say_plan(args, birds):
@@ -448,22 +452,22 @@ def _sealed(manifest)->int:
     return sum(row.license in SEALED for row in kept(manifest, sealed=True))
 
 # %% ../nbs/64_manifest_verbs.ipynb #00000028
-def _bird_line(name:str, there:dict, dropped:int, want:int)->str:
-    "How many photographs there are of one bird"
+def _bird_line(name:str, there:dict, dropped:int, want:int, width:int=22)->str:
+    "How many photographs there are of one bird; `width` is that of the names"
     have = there['downloaded']+there['verified']-dropped
     rest = ', '.join(f'{n} {status}' for status,n in there.items() if n and status not in ('downloaded', 'verified'))
     drawn, of = (bar(min(1, have/want)), f'/{want}') if want else ('', '')
-    return f'{visible(name):22} {drawn} {have:4}{of}' + (f'  ({rest})' if rest else '')
+    return f'{visible(name):{width}} {drawn} {have:4}{of}' + (f'  ({rest})' if rest else '')
 
 def _bird_lines(manifest, birds, want:int):
     "A line for each bird, and one for those of which there is nothing"
     from birdclf.manifest import STATUSES
-    counts, names = manifest.count('species', 'status'), {bird.scientific: bird.german for bird in birds}
+    counts, names = manifest.count('species', 'status'), {bird.scientific: bird.name(birds.language) for bird in birds}
     dropped = manifest.count('species', decision=('drop', 'disputed'), status=('downloaded', 'verified'))
-    none = []
+    none, width = [], max(22, *(len(names.get(species, species)) for species,_ in counts))
     for species in [*names, *sorted({species for species,_ in counts}-set(names))]:
         there = {status: counts.get((species, status), 0) for status in STATUSES}
-        if any(there.values()): yield _bird_line(names.get(species, species), there, dropped.get(species, 0), want)
+        if any(there.values()): yield _bird_line(names.get(species, species), there, dropped.get(species, 0), want, width)
         else: none.append(visible(names[species]))
     if none: yield f"nothing yet for {len(none)} birds: {', '.join(none[:4])}{', …' if len(none)>4 else ''}"
 

@@ -106,12 +106,17 @@ class SpeciesList(Sequence):
         has = [language for bird in self for language,name in bird.names.items() if name!=bird.scientific]
         return tuple(dict.fromkeys(has))
 
+    @property
+    def language(self)->str:
+        "In which we speak of these birds where nobody has said: the first one besides English, if there is one"
+        return next((language for language in self.languages if language!='en'), 'en')
+
     def __len__(self): return len(self._species)
     def __eq__(self, other): return self is other or isinstance(other, SpeciesList) and self._species==other._species
     __hash__ = None
     def __getitem__(self, position): return self._species[position]
     def __repr__(self):
-        first = ', '.join(bird.german for bird in self[:4])
+        first = ', '.join(bird.name(self.language) for bird in self[:4])
         return f"{len(self)} birds: {first}{', …' if len(self)>4 else ''}"
 
 # %% ../nbs/00_species.ipynb #00000011

@@ -21,6 +21,9 @@ from .web import Web,WebError,read,retry_after
 class TaxonomyError(Refusal):
     "Names of which no list can be made: which, and what to do"
 
+_BY_HAND = ('A list can also be written by hand: a CSV with the column scientific, and a column of names for each '
+            'language, called by its code, such as en or fi.')
+
 def names_in(text:str)->list[str]:
     "The names in `text`, one on each line, each once; what follows a # is a remark"
     lines = (line.partition('#')[0].strip(' \t,;-*•').lstrip('0123456789.) ') for line in text.splitlines())
@@ -38,7 +41,7 @@ def _asked(web, base, name, sleep):
     for pause in (5, 30, 60, None):
         try: status, headers, body = read(web, f'{base}/v1/taxa?{query}')
         except WebError as e: raise TaxonomyError(
-            f'iNaturalist cannot be asked about {name!r}: {e}. Without it, only the birds of the book are known.') from e
+            f'iNaturalist cannot be asked about {name!r}: {e}. Without it, only the birds of the book are known. {_BY_HAND}') from e
         wait = max(pause or 0, retry_after(headers) or 0)
         if status not in (429, 503) or pause is None or wait>PATIENCE: break
         sleep(wait)
@@ -108,7 +111,7 @@ def _offline(names, ours):
     "The birds of the book that are called so, and what is wrong with the others"
     for name in names:
         try: yield ours.find(name)
-        except SpeciesError as e: yield f'{name!r} is not known without the internet{_near(name, ours)}'
+        except SpeciesError: yield f'{name!r} is not known without the internet{_near(name, ours)}'
 
 def _near(name, ours):
     known = {key: bird for bird in ours for text in (bird.scientific, *bird.names.values(), *bird.aliases) for key in spellings(text)}
@@ -149,7 +152,8 @@ def make_list(
     ours, names = load_species(), list(names)
     said = _online(names, languages, web, base, ours, bar, sleep) if web else list(_offline(names, ours))
     wrong = [text for text in said if isinstance(text, str)]
-    if wrong: raise TaxonomyError('\n  '.join([f'{len(wrong)} of {len(names)} names did not lead to a bird:', *wrong]))
+    if wrong: raise TaxonomyError(f'{len(wrong)} of {len(names)} names did not lead to a bird:',
+                                  more=(*(f'  {text}' for text in wrong), *(() if web else (_BY_HAND,))))
     birds = {}
     for bird in said: birds.setdefault(bird.scientific, bird)
     return SpeciesList(birds.values())

@@ -28,7 +28,7 @@ def garden(format='JPEG', **options):
 class Finder:
     "Answers that are made up, and a note of what was asked"
     def __init__(self, classifier):
-        self.classifier, self.species, self.asked = classifier, classifier.species, []
+        self.classifier, self.bundle, self.species, self.asked = classifier, classifier.bundle, classifier.species, []
         self.birds = [self.answer('Rotkehlchen', box=ROBIN), self.answer('Amsel', 'Star', box=BLACKBIRD)]
         self.closer = self.answer('Buchfink')
 
@@ -87,7 +87,7 @@ def talking(browser, finder, **options):
     page.expose_function('ask', ask)
     head = f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>body {{ margin: 0 }} {widget._css}</style>'
     page.set_content(f'<html><title>A page</title>{head}<body data-voila="voila"></body></html>')
-    page.evaluate(MODEL, [widget._esm, {name: getattr(widget, name) for name in ('words', 'limits', 'birds', 'icon')}])
+    page.evaluate(MODEL, [widget._esm, {name: getattr(widget, name) for name in BirdPage.__base__.class_own_traits(sync=True)}])
     try: yield page
     finally: page.close()
     assert not page.problems, page.problems

@@ -17,8 +17,9 @@ from flocks import BIRDS, NAMES, flock, rows_of, words  # noqa: F401 (a fixture)
 
 from birdclf.clean import CleaningDesk, CleaningPage, page, small_picture
 from birdclf.looks import Looks
-from birdclf.manifest import ManifestError
+from birdclf.manifest import Manifest, ManifestError
 from birdclf.photo import open_photo
+from birdclf.species import load_species
 from birdclf.testing import PATIENCE, paint_bird
 from birdclf.thumbnails import thumbnail_of
 
@@ -196,7 +197,8 @@ def test_the_page_finds_its_folder_in_the_environment(flock, tmp_path, monkeypat
 def test_another_list_of_birds(flock, tmp_path):
     (tmp_path/'finnish.csv').write_text('scientific,english\nCygnus cygnus,Whooper Swan\n', encoding='utf-8')
     flock(3).manifest.close()
-    desk = page(tmp_path, 'Aino', species=tmp_path/'finnish.csv').desk
+    with Manifest(tmp_path, write=True) as manifest: manifest.change_birds(load_species(tmp_path/'finnish.csv'))
+    desk = page(tmp_path, 'Aino').desk
     shown = desk.hear(dict(kind='open'))[0]['photos'][0]
     assert shown['names']['english'] == NAMES[0]
     assert desk.hear(dict(kind='decide', photos=[shown['id']], decision='relabel', label='whooper swan'))[0]['changed'][0]['label'] == 'Whooper Swan'

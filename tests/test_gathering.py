@@ -947,7 +947,7 @@ def test_a_folder_goes_out_and_comes_back_with_its_papers(tmp_path):
     with Manifest(tmp_path/'a', write=True) as manifest: manifest.decide(next(manifest.rows()).id, 'drop', 'Anna')
     status, out, err = birdclf('export', tmp_path/'exported', '--data', tmp_path/'a')
     assert (status, err) == (0, '') and '11 photographs' in out and '1 are left out' in out
-    assert {path.name for path in (tmp_path/'exported').iterdir()} == {'Amsel', 'Blaumeise', 'Rotkehlchen', 'metadata.csv', 'ATTRIBUTION.md'}
+    assert {path.name for path in (tmp_path/'exported').iterdir()} == {'Amsel', 'Blaumeise', 'Rotkehlchen', 'metadata.csv', 'species.csv', 'ATTRIBUTION.md'}
     credits = (tmp_path/'exported'/'ATTRIBUTION.md').read_text(encoding='utf-8')
     assert credits.count('https://example.org/') == 11 == credits.count('by Željko') and '<https://creativecommons.org/licenses/by-sa/2.0/>' in credits
     assert birdclf('import', tmp_path/'exported', '--data', tmp_path/'b')[0] == 0

@@ -528,7 +528,7 @@ def by_itself(browser, classifier, body, **options):
     page = browser.new_page(locale='en-GB', **options)
     page.set_default_timeout(1000*PATIENCE)
     widget = BirdPage(Session(classifier))
-    state = {name: getattr(widget, name) for name in ('words', 'limits', 'birds', 'icon')}
+    state = {name: getattr(widget, name) for name in BirdPage.__base__.class_own_traits(sync=True)}
     page.set_content(f'<html lang="fr"><title>Mes oiseaux</title><meta name="viewport" content="width=device-width"><style>{widget._css}</style>{body}</html>')
     page.evaluate('''async ([script, state]) => {
         const {default: {render}} = await import(URL.createObjectURL(new Blob([script], {type: 'text/javascript'})))
@@ -849,7 +849,7 @@ def test_a_frame_and_fingers(browser, finder):
         assert frames(page) == [wider, grown] and page.evaluate(still) == before
         page.tap('.bc-undo')
         assert frames(page) == [ROBIN, BLACKBIRD] and 'One of these' in heading(page)
-        heights = "[...document.querySelectorAll('.bc-page :is(button, summary, .bc-link)')].map(b => b.getBoundingClientRect().height)"
+        heights = "[...document.querySelectorAll('.bc-page :is(button, summary, .bc-link)')].filter(b => b.offsetParent).map(b => b.getBoundingClientRect().height)"
         assert min(page.evaluate(heights)) >= 44 and page.evaluate(still) == before
         touch(page, *[at((.05, .9-.1*i)) for i in range(6)])
         page.wait_for_function('scrollY > 20')
