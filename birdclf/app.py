@@ -24,18 +24,13 @@ from .words import for_kind, spoken, translations
 # %% ../nbs/52_app.ipynb #00000008
 WORDS = dict(
     title=('Which bird is this?', 'Welcher Vogel ist das?'),
-    title_kind=('Which of these {kind} is it?', 'Was davon ist es?'),
     lead=('Show it a photo. It knows {n} birds by sight.', 'Ein Foto genügt. Die Seite kennt {n} Vögel vom Sehen.'),
-    lead_kind=('Show it a photo. It knows {n} {kind} by sight.',
-               'Ein Foto genügt. Die Seite kennt {n} vom Sehen ({kind}).'),
     choose=('Choose a photo', 'Foto auswählen'),
     camera=('Take a photo', 'Foto aufnehmen'),
     drop=('or drop it anywhere on this page, or paste it', 'oder irgendwo auf diese Seite ziehen, oder einfügen'),
     touch=('Best with the whole bird, as large as it gets.', 'Am besten mit dem ganzen Vogel, so groß es geht.'),
-    touch_kind=('Best with all of it, as large as it gets.', 'Am besten ganz, so groß es geht.'),
     photo=('Your photo', 'Dein Foto'),
     tries=('No bird at hand? Try one of these.', 'Kein Vogel zur Hand? Probier einen von diesen.'),
-    tries_kind=('No photo at hand? Try one of these.', 'Kein Foto zur Hand? Probier eines von diesen.'),
     by=('Photo: {author}', 'Foto: {author}'),
     language=('Language', 'Sprache'),
     formats=('JPEG up to {JPEG} megapixels, PNG up to {PNG}, HEIC {HEIF}, AVIF {AVIF}, WebP {WEBP}; up to {mb} MB.',
@@ -45,8 +40,17 @@ WORDS = dict(
              'Dein Foto wird im Arbeitsspeicher dieses Servers angeschaut und nie gespeichert. Der Dateiname '
              'bleibt auf deinem Gerät.'),
     known=('Which birds does it know?', 'Welche Vögel kennt sie?'),
-    known_kind=('Which {kind} does it know?', 'Was kennt sie ({kind})?'),
 )
+
+# %% ../nbs/52_app.ipynb #52b00002
+WORDS |= dict(
+    title_kind=('Which of these {kind} is it?', 'Was davon ist es?'),
+    lead_kind=('Show it a photo. It knows {n} {kind} by sight.',
+               'Ein Foto genügt. Die Seite kennt {n} vom Sehen ({kind}).'),
+    touch_kind=('Best with all of it, as large as it gets.', 'Am besten ganz, so groß es geht.'),
+    tries_kind=('No photo at hand? Try one of these.', 'Kein Foto zur Hand? Probier eines von diesen.'),
+    bird_kind=('{n} of {all}: {name}', '{n} von {all}: {name}'),
+    known_kind=('Which {kind} does it know?', 'Was kennt sie ({kind})?'))
 
 # %% ../nbs/52_app.ipynb #0000000a
 WORDS |= dict(
@@ -74,7 +78,6 @@ WORDS |= dict(
     undo=('Undo', 'Zurück'),
     why=('Why?', 'Warum?'),
     bird=('Bird {n} of {all}: {name}', 'Vogel {n} von {all}: {name}'),
-    bird_kind=('{n} of {all}: {name}', '{n} von {all}: {name}'),
     yours=('Your frame', 'Dein Rahmen'),
     tools=('The frame', 'Der Rahmen'),
     frames=('Frames on the photo', 'Rahmen auf dem Foto'),

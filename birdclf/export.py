@@ -98,6 +98,7 @@ _DEMONSTRATION = """None of the photographs is in this folder or in the package.
 for publication, train one
 on photographs whose licences you can prove."""
 
+# %% ../nbs/43_export.ipynb #43b00002
 def _license(table, folder, record):
     row = table.get(as_written(record.path.relative_to(folder).as_posix()), {})
     return (row.get('license') or 'unknown').removeprefix('cc-')

@@ -208,6 +208,7 @@ def read_folder(
         f'{folder} holds no photographs. Put them into a folder for each species: {folder}/{species[0].german}/…')
     return found
 
+# %% ../nbs/31_folder.ipynb #31b00002
 def remarks(
     folder:str|Path,
     species:SpeciesList,
@@ -225,8 +226,8 @@ def _guess(table):
     code = encoding_of(table.read_bytes()) if table.is_file() else 'utf-8-sig'
     if code=='utf-8-sig': return []
     how = {'utf-16': 'UTF-16', 'cp1252': 'Windows-1252'}[code]
-    return [f'{table.name} is not in UTF-8. It was read as {how}: look whether the names in it are right, or save it as '
-            'CSV UTF-8.']
+    return [f'{table.name} is not in UTF-8. It was read as {how}: look whether the names in it are right, '
+            'or save it as CSV UTF-8.']
 
 # %% ../nbs/31_folder.ipynb #828dff4f
 def check_writable(folder:str|Path):

@@ -95,8 +95,8 @@ def _paths(languages, kind)->dict:
     bird = _asked('species', _TEXT, 'A scientific name from api/species', required=True)
     ready, waiting = _json('Ready', _ref('Health')), {'503': _json('Not ready', _ref('Health'))}
     return {
-        '/api/classify': _hand_in(f'Name the {kind} in photographs', answers, [_language(languages), *FRAME, *PAGE], 'form',
-                                  languages=languages),
+        '/api/classify': _hand_in(f'Name the {kind} in photographs', answers, [_language(languages), *FRAME, *PAGE],
+                                  'form', languages=languages),
         '/api/why': _hand_in('Where in a photograph the evidence for a name is', evidence, [bird, *FRAME]),
         '/api/health': _window('How things are', ready, **waiting),
         '/api/species': _window(f'The {kind} that the model knows', _json('All of them', _ref('Species')))}
@@ -107,9 +107,11 @@ def document(
     kind='birds',           # What it names
 )->dict:
     "What a program may ask, as OpenAPI 3.1"
-    info = dict(title='birdclf', version=__version__, description=f"Names the {'bird' if kind=='birds' else kind} in a photograph.")
+    what = 'bird' if kind=='birds' else kind
+    info = dict(title='birdclf', version=__version__, description=f'Names the {what} in a photograph.')
     servers = [dict(url=base.rstrip('/') or '/')]
-    return dict(openapi='3.1.0', info=info, servers=servers, paths=_paths(languages, kind), components=dict(schemas=SCHEMAS))
+    return dict(openapi='3.1.0', info=info, servers=servers, paths=_paths(languages, kind),
+                components=dict(schemas=SCHEMAS))
 
 # %% ../nbs/71_openapi.ipynb #798e2c71
 class Document(Window):

@@ -313,8 +313,9 @@ def show_report(report:Report, most:int=5)->str:
     "The figures, what a visitor would have read, and the hardest birds, for a terminal"
     counts = report.counts()
     lines = [*filter(None, [warning(report)]), _summary(report), '']
-    kind = report.asked.bundle.kind
-    lines += [f'  {about(f.meaning, kind):46} {written(f.name, f.value):>8}   {interval(f)}' for f in report.figures]
+    told = [(about(f.meaning, report.asked.bundle.kind), f) for f in report.figures]
+    wide = max([46, *(len(meaning) for meaning,_ in told)])
+    lines += [f'  {meaning:{wide}} {written(f.name, f.value):>8}   {interval(f)}' for meaning,f in told]
     lines += ['', f"  {'A visitor would have read':34}" + ''.join(f'{_group(report, kind):>16}' for kind in counts)]
     for key,meaning in possible(report).items():
         lines.append(f'  {meaning:34}' + ''.join(f'{count[key]:16,}' for count in counts.values()))
@@ -344,7 +345,8 @@ def prices(asked:Asked)->list[tuple]:
     "For each kind of stranger that is there: label, the scores of our birds and of theirs, and the bundle's threshold"
     (bird, known), S, limits = open_set(asked.logits), len(asked.bundle.species), asked.bundle.thresholds
     kind = asked.bundle.kind
-    found = ((f'no {kind}', bird, asked.truth==S+1, limits.bird), (f'other {kind}', known, asked.truth==S, limits.known))
+    found = ((f'no {kind}', bird, asked.truth==S+1, limits.bird),
+             (f'other {kind}', known, asked.truth==S, limits.known))
     if not asked.ours.any(): return []
     return [(label, score[asked.ours], score[there], line) for label,score,there,line in found if there.any()]
 
@@ -432,13 +434,14 @@ between how sure and how often right comes out too large."""
 
 def _figures_section(report):
     "The figures beside those of the bundle's own card"
+    kind = report.asked.bundle.kind
     if not report.figures:
-        return (f'<p>None of these photographs shows one of the {text(report.asked.bundle.kind)} that this bundle knows, '
+        return (f'<p>None of these photographs shows one of the {text(kind)} that this bundle knows, '
                 'so there is nothing to name right.</p>')
     own = report.asked.bundle.scores
     def card(f): return [written(f.name, own[f.name]['value']) if f.name in own else ''] if own else []
-    rows = [[text(about(f.meaning, report.asked.bundle.kind)), f'<b>{written(f.name, f.value)}</b><small>{interval(f)}</small>', *card(f)]
-            for f in report.figures]
+    rows = [[text(about(f.meaning, kind)), f'<b>{written(f.name, f.value)}</b><small>{interval(f)}</small>',
+             *card(f)] for f in report.figures]
     head = ['', 'here, and the 95 % interval', *(['on its own card'] if own else [])]
     return f"""<h2>Figures</h2>
 {_wide_table(head, rows)}
@@ -480,14 +483,16 @@ def _reliability_figure(asked):
     svg = drawing(lambda axes: draw_reliability(axes, asked), 'reliability',
         'Share of answers that were right against the stated probability, with intervals, '
         'and the diagonal on which they should lie.')
-    return svg, (f'Answers on its {text(asked.bundle.kind)}, by how sure they were. On the diagonal a percentage keeps its word; '
+    return svg, (f'Answers on its {text(asked.bundle.kind)}, by how sure they were. '
+                 'On the diagonal a percentage keeps its word; '
                  'a dot is larger where there are more answers, and the line is its interval.')
 
 def _price_figure(asked, kinds):
     svg = drawing(lambda axes: draw_price(axes, asked), 'price',
         f"Strangers sent away ({' and '.join(kinds)}) against our {asked.bundle.kind} kept, for every threshold; "
         "dots mark the bundle's own.")
-    return svg, (f'What the thresholds cost. Each point is a threshold: so many of its {text(asked.bundle.kind)} are kept, '
+    return svg, ('What the thresholds cost. Each point is a threshold: '
+                 f'so many of its {text(asked.bundle.kind)} are kept, '
                  "so many strangers sent away. The dots are the bundle's own.")
 
 # %% ../nbs/45_report.ipynb #1a26ef9b

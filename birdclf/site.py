@@ -147,14 +147,15 @@ def _asks(kind):
     "What the page asks, as its title and where it is installed"
     return 'birdclf: which bird is this?' if kind=='birds' else f'birdclf: which of these {kind} is it?'
 
+def _what(kind): return 'bird' if kind=='birds' else kind
+
 def _manifest(kind):
     "What a telephone reads before it installs the page"
-    what = 'bird' if kind=='birds' else kind
     sizes = [dict(src=f'page/icon-{side}.png', sizes=f'{side}x{side}', type='image/png', purpose=purpose)
              for side in (192, 512) for purpose in ('any', 'maskable')]
     return dict(id='./', name=_asks(kind), short_name='birdclf', start_url='./', scope='./',
                 display='standalone', background_color='#fbfaf6', theme_color='#2c6a4c', icons=sizes,
-                description=f'Names the {what} in your photo, also without a network.')
+                description=f'Names the {_what(kind)} in your photo, also without a network.')
 
 # %% ../nbs/59_site.ipynb #5f000020
 _FEW = 8 # So many photographs at most; more of the same species come last
@@ -217,7 +218,7 @@ def site_files(
     made = {f'page/{version}/{name}': data for name,data in scripts.items()}
     home = Template((_FRONT/'home.html.j2').read_text(encoding='utf-8'))
     made['index.html'] = home.render(folder=f'page/{version}', icon=ICON, language=language,
-                                      title=_asks(bundle.kind), kind=bundle.kind).encode('utf-8')
+                                      title=_asks(bundle.kind), what=_what(bundle.kind)).encode('utf-8')
     return made|beside|more|{'sw.js': _service(version, made|beside)}
 
 # %% ../nbs/59_site.ipynb #5f000129

@@ -230,6 +230,15 @@ def test_the_page_says_what_it_knows():
     assert 'dogs' in words['lead']['en'] and 'dogs' in words['lead']['de'] and 'dogs' in words['known']['en'] and page.samples == []
     shown = [text for key in ('title', 'lead', 'touch', 'known', 'none_of_these') for text in words[key].values()]
     assert not [text for text in shown if 'bird' in text.lower() or 'vogel' in text.lower() or 'vögel' in text.lower()]
+    assert not BirdPage(Session(Classifier(of_dogs(finding=None)))).explains and BirdPage(Session(Classifier.load())).explains # Nobody is offered a reason that there is not
+
+
+def test_programs_are_told_what_is_named():
+    pytest.importorskip('tornado')
+    from birdclf.openapi import document
+    said = document('/', ('en',), 'dogs')
+    shown = [said['info']['description'], *(what['summary'] for path in said['paths'].values() for what in path.values())]
+    assert shown[:2] == ['Names the dogs in a photograph.', 'Name the dogs in photographs'] and not [text for text in shown if 'bird' in text]
 
 
 def test_what_shows_no_birds_is_refused_with_a_hint_before_the_work(tmp_path, monkeypatch, capsys):

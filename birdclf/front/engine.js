@@ -923,6 +923,7 @@ function row(outputs, i) {                 // of one look
   })
   return {species: species.data, open_set: open_set.data, places, evidence}
 }
+
 async function started({loader, parts, store: name}, tell) {
   const store = await self.caches?.open(name).catch(() => null), of = parts.reduce((sum, {packed}) => sum + packed, 0)
   let done = 0
