@@ -115,7 +115,8 @@ def run(monkeypatch, photographs, place, cells):
     monkeypatch.setenv('PYTHONPATH', str(ROOT), prepend=os.pathsep)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
     NotebookClient(notebook, timeout=4*PATIENCE, resources=dict(metadata=dict(path=str(place/'nbs')))).execute()
-    return [''.join(output.get('text', '') or str(output.get('data', '')) for output in cell.outputs) for cell in notebook.cells]
+    def text(output): return output.get('text') or output.get('data', {}).get('text/markdown', '')
+    return [''.join(map(text, cell.outputs)) for cell in notebook.cells]
 
 
 def test_what_keeps_to_the_74_is_passed_over(monkeypatch, tmp_path, mine):
@@ -143,7 +144,7 @@ def test_a_model_is_made_judged_and_its_birds_mixed_up(monkeypatch, tmp_path, mi
     if not (weights_folder()/'inat_bird_labels.txt').exists(): pytest.skip('the weights of the default backbone are not here')
     setting = 'from dataclasses import replace\nimport numpy as np, matplotlib.pyplot as plt\nfrom IPython.display import Markdown\n'
     parts = [[module('export'), *slow('43_export')], [module('evaluate')+setting, *slow('44_evaluate', until='5d0e0502')],
-             [module('tips'), *slow('55_tips')]]
+             [module('tips')+setting, *slow('55_tips')]]
     made, judged, tips = (run(monkeypatch, mine, tmp_path, cells) for cells in parts)
     assert 'photographs of 4 of 4 species' in made[1] and (tmp_path/'runs'/'bundle'/'bundle.json').exists()
     said = ' '.join(judged)
