@@ -43,6 +43,7 @@ SLOW = {
         r'test_the_command_serves_a_page\[(?!render).*\]': 'a server for each place, 4 s; one stays',
         r'test_what_the_container_is_made_of_is_enough': 'a wheel is made'},
     'test_notebooks.py': {
+        r'test_notebook\[69_own_birds\]': 'a hundred large paintings, and seven commands, a minute',
         r'test_notebook\[(23_clean|64_manifest_verbs)\]': 'pages and folders of photographs, 26 s',
         r'test_notebook\[12_download\]': 'a sick internet, 17 s',
         r'test_notebook\[20_verify\]': 'a folder of everything that can be wrong, 24 s',
@@ -54,6 +55,7 @@ SLOW = {
         r'test_notebook\[51_classify\]': 'hundreds of answers, 13 s',
         r'test_notebook\[70_deploy\]': 'a server and its visitors, 40 s',
         r'test_notebook\[90_testing\]': 'every painting in every size, 17 s'},
+    'test_own_birds.py': {r'test_(from_an_empty_folder_to_a_page|a_portuguese_list_without_german_names|two_kinds_of_dogs)(\[.*\])?': 'six trainings, and pages'},
     'test_page.py': {
         r'test_(no_word_is_broken|no_word_of_ours_is_broken)': 'every name at every width, 22 s',
         r'test_(a_server_that_takes_its_time|kernels_that_died|large_files_that_are_refused)': 'waiting, 30 s',
