@@ -113,7 +113,7 @@ def export_folder(
     sealed:bool=False,   # Also what may not be passed on: a folder for training
     bar:Callable=_silent, # Goes around the photographs, and may show how far it is
 )->int:                  # How many photographs are in it now
-    "The kept photographs as `<German name>/*.jpg`, strangers beside them, with their papers and `species.csv`"
+    "The kept photographs as `<German or scientific name>/*.jpg`, strangers beside them, with their papers and `species.csv`"
     folder, before = Path(folder), _exported(Path(folder))
     with manifest.snapshot():
         if any(folder.resolve() in file_of(manifest, row).resolve().parents for row in _leaving(manifest, sealed)):

@@ -48,7 +48,8 @@ def _birds_of(args):
 # %% ../nbs/64_manifest_verbs.ipynb #375c4924
 DATA = (argument('--data', default='data', metavar='DIR',
                  help='the folder with the manifest and the photographs (default: data)'),
-        argument('--species', metavar='CSV', help='a list of your own birds, once; DIR remembers it (default: the 74 of the book)'))
+        argument('--species', metavar='CSV', help='a list of your own birds, once; DIR remembers it '
+                 '(default: the 74 of the book)'))
 CONTACT = argument('--contact', metavar='MAIL',
                    help='your mail address or web page, told to those who are asked (default: $BIRDCLF_CONTACT)')
 
@@ -166,7 +167,7 @@ def _say_list(args, birds):
 def _told(args)->list[str]:
     "What was said about the folder, and about the birds if that is not remembered, to be said again"
     said = [('--data', args.data if args.data!='data' else '')]
-    if not (Path(args.data)/'manifest.sqlite').is_file(): said.append(('--species', args.species)) # Otherwise it is remembered
+    if not (Path(args.data)/'manifest.sqlite').is_file(): said.append(('--species', args.species))
     return [f'{option} {quote(value)}' for option,value in said if value]
 
 def _typed(args, verb:str, *words)->str:
@@ -467,7 +468,8 @@ def _bird_lines(manifest, birds, want:int):
     none, width = [], max(22, *(len(names.get(species, species)) for species,_ in counts))
     for species in [*names, *sorted({species for species,_ in counts}-set(names))]:
         there = {status: counts.get((species, status), 0) for status in STATUSES}
-        if any(there.values()): yield _bird_line(names.get(species, species), there, dropped.get(species, 0), want, width)
+        if any(there.values()):
+            yield _bird_line(names.get(species, species), there, dropped.get(species, 0), want, width)
         else: none.append(visible(names[species]))
     if none: yield f"nothing yet for {len(none)} birds: {', '.join(none[:4])}{', …' if len(none)>4 else ''}"
 
@@ -513,7 +515,8 @@ def _take_up(args):
     from birdclf.intake import Folder,take_up
     from birdclf.manifest import SEALED
     from birdclf.search import USABLE
-    if not args.species and not (Path(args.data)/'manifest.sqlite').is_file(): args.species = str(list_in(args.folder) or '') or None
+    if not args.species and not (Path(args.data)/'manifest.sqlite').is_file():
+        args.species = str(list_in(args.folder) or '') or None
     birds = _birds_of(args)
     folder = Folder(args.folder, birds, args.license or '')
     for sentence in remarks(args.folder, birds): put(visible(sentence))

@@ -37,11 +37,13 @@ PATIENCE = 120 # Seconds that we are willing to be asked to wait
 
 def _asked(web, base, name, sleep):
     "The taxa that iNaturalist knows for `name`"
-    query = urlencode(dict(q=name, rank='species,subspecies', is_active='true', taxon_id=BIRDS, all_names='true', per_page=10))
+    query = urlencode(dict(q=name, rank='species,subspecies', is_active='true', taxon_id=BIRDS, all_names='true',
+                           per_page=10))
     for pause in (5, 30, 60, None):
         try: status, headers, body = read(web, f'{base}/v1/taxa?{query}')
         except WebError as e: raise TaxonomyError(
-            f'iNaturalist cannot be asked about {name!r}: {e}. Without it, only the birds of the book are known. {_BY_HAND}') from e
+            f'iNaturalist cannot be asked about {name!r}: {e}. '
+            f'Without it, only the birds of the book are known. {_BY_HAND}') from e
         wait = max(pause or 0, retry_after(headers) or 0)
         if status not in (429, 503) or pause is None or wait>PATIENCE: break
         sleep(wait)
@@ -95,7 +97,8 @@ def _bird(taxon, name, languages, ours):
     except SpeciesError: known = Species(german, english, scientific)
     more = tuple((code, _in_language(names, code) or scientific) for code in languages if code not in ('de', 'en'))
     number = taxon.get('id')
-    bird = replace(known, elsewhere=more, inat_taxon_id=known.inat_taxon_id or (str(number) if isinstance(number, int) else ''))
+    number = str(number) if isinstance(number, int) else ''
+    bird = replace(known, elsewhere=more, inat_taxon_id=known.inat_taxon_id or number)
     told = {key for text in (scientific, *bird.names.values(), *bird.aliases) for key in spellings(text)}
     return bird if told & set(spellings(name)) else replace(bird, aliases=(*bird.aliases, name))
 
@@ -120,7 +123,7 @@ def _near(name, ours):
 
 # %% ../nbs/09_taxonomy.ipynb #09000013
 def _looked_up(name, ours, ask):
-    "The taxon that is called `name`, and in which languages; for a name that only the book knows, by its scientific one"
+    "The taxon that is called `name`, and in which languages; by its scientific one if only the book knows it"
     taxa = ask(name)
     if not any(_called(taxon, name) for taxon in taxa):
         try: return _chosen(ask(scientific := ours.find(name).scientific), scientific)
@@ -139,6 +142,7 @@ def _online(names, languages, web, base, ours, bar, sleep):
     languages = languages or _spoken([called for _,_,called in found])
     return [*(_bird(taxon, name, languages, ours) for name,taxon,_ in found), *wrong]
 
+# %% ../nbs/09_taxonomy.ipynb #0900001c
 def make_list(
     names:Iterable[str],
     web:Web|None=None,             # None where there is no internet: only the birds of the book are known then
