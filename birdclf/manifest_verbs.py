@@ -14,7 +14,7 @@ from shlex import quote
 from time import localtime,strftime
 from urllib.parse import urlsplit
 
-from .command import argument,bar,need,positive,progress,put,verb,visible
+from .command import argument,bar,need,positive,progress,put,share,verb,visible
 from .errors import Refusal
 from .naming_verbs import BUNDLE
 from .pages import check_port,check_serving,page_arguments,place_of,serve_page
@@ -88,7 +88,7 @@ def _list_lines(birds):
         names = dict.fromkeys(name for name in bird.names.values() if name!=bird.scientific)
         yield f"{i:4}  {bird.scientific:{width}}  {', '.join(names)}".rstrip()
     spoken = ', '.join(birds.languages) or 'none: the scientific ones are shown'
-    yield f'{len(birds)} birds; languages with names: {spoken}'
+    yield f"{len(birds)} bird{'s'[len(birds)==1:]}; languages with names: {spoken}"
 
 def _unused(path):
     "The columns of a list that nothing reads; perhaps one of them was meant to be a language"
@@ -113,6 +113,9 @@ def _made(args):
     from birdclf.taxonomy import INAT,make_list
     from birdclf.web import Web
     names, replay = _read_names(args.file), os.environ.get('BIRDCLF_REPLAY')
+    place = Path(args.into).absolute().parent
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise Refusal(f'{args.into} cannot be written: no folder there takes it. Give another place.', 1)
     if Path(args.into).exists(): raise Refusal(f'{args.into} is there already. Give another name, or remove it.')
     web = None if args.offline else Web(_contact(args), **_web_options())
     base = f'{replay}/inat' if replay else INAT
@@ -159,9 +162,14 @@ def _say_list(args, birds):
             before = {bird.scientific for bird in birds}
             left = sum(n for name,n in manifest.count('species').items() if name not in before)
             manifest.change_birds(birds)
-        put(f'{args.data} is about these birds now.' + (f' {left:,} photographs in it are of others, and stay.' if left else ''))
-    if args.into: put(f'{args.into} is a list now. Look it over.'
-                      + ('' if args.use else f' Next: birdclf search --species {quote(args.into)}'))
+        put(f'{args.data} is about these birds now.'
+            + (f' {left:,} photographs in it are of others, and stay.' if left else ''))
+    if args.into: put(f'{args.into} is a list now. Look it over.')
+    args.species = None # It is said in what comes next
+    if args.use: put(_begin(args))
+    elif args.file: put(_next(args, 'species', quote(args.into or args.file), '--use'))
+    elif not (Path(args.data)/'manifest.sqlite').is_file():
+        put('These are the birds of the book. To have others: birdclf species LIST --use')
 
 # %% ../nbs/64_manifest_verbs.ipynb #360402d6
 def _told(args)->list[str]:
@@ -176,6 +184,12 @@ def _typed(args, verb:str, *words)->str:
 
 def _next(args, verb:str, *words)->str: return f'Next: {_typed(args, verb, *words)}'
 
+def _any(manifest)->bool: return bool(manifest.count(status=('downloaded', 'verified')))
+
+def _begin(args)->str:
+    "What to do where there are no photographs yet"
+    return f'{_next(args, "import", "FOLDER")} (or, without photographs of your own, {_typed(args, "search")})'
+
 # %% ../nbs/64_manifest_verbs.ipynb #b9f020cd
 REGION = (
     argument('--allow-nc', action='store_true', help='also photographs whose licence forbids making money with them'),
@@ -189,6 +203,7 @@ def _source_names(args)->list[str]:
     "The sources that were asked for, each once, in that order"
     from birdclf.sources import DEFAULT,SOURCES
     names = [name for text in args.source or DEFAULT for name in text.split(',') if name]
+    if not names: raise Refusal(f"--source names none. There are {', '.join(SOURCES)}.")
     for name in names:
         if name not in SOURCES: raise Refusal(f"{name!r} is not a source. There are {', '.join(SOURCES)}.")
     return list(dict.fromkeys(names))
@@ -258,9 +273,9 @@ def _say_terms(sources):
 def _say_pitfalls(sources, birds):
     "Print what one should know before asking with words alone"
     if not any(source.labels=='words' for source in sources): return
-    put('\nSome of these know only words. Beware of:')
-    for bird in birds:
-        if bird.search_pitfall: put(f'  {bird.name(birds.language)}: {bird.search_pitfall}')
+    beware = [bird for bird in birds if bird.search_pitfall]
+    if beware: put('\nSome of these know only words. Beware of:')
+    for bird in beware: put(f'  {bird.name(birds.language)}: {bird.search_pitfall}')
 
 # %% ../nbs/64_manifest_verbs.ipynb #2e93249e
 def _say_plan(args, birds):
@@ -319,7 +334,7 @@ def search(args)->int:
     _need_libraries()
     from birdclf.species import SpeciesList
     birds = _birds_of(args)
-    if args.bird: birds = SpeciesList(birds.find(name) for name in args.bird)
+    if args.bird: birds = SpeciesList(dict.fromkeys(birds.find(name) for name in args.bird))
     if args.plan:
         _say_plan(args, birds)
         return 0
@@ -376,9 +391,10 @@ def verify(args)->int:
     with manifest:
         if args.retry: put(f'{manifest.reopen("rejected"):,} photographs are looked at again.')
         report = verify(manifest, classifier, bar=progress)
+        there = _any(manifest)
     put(f'{report}.')
     if report.stopped: raise KeyboardInterrupt
-    put(_next(args, 'suspect', *_bundle_words(args)))
+    put(_next(args, 'suspect', *_bundle_words(args)) if there else _begin(args))
     return 0
 
 # %% ../nbs/64_manifest_verbs.ipynb #cc37c101
@@ -388,9 +404,9 @@ def suspect(args)->int:
     "Say which photographs are probably wrong"
     manifest, classifier = _cleaning(args)
     from birdclf.suspect import suspect
-    with manifest: report = suspect(manifest, classifier)
+    with manifest: report, there = suspect(manifest, classifier), _any(manifest)
     put(f'{report}.')
-    if not report.unseen: put(_next(args, 'clean'))
+    if not report.unseen: put(_next(args, 'clean') if there else _begin(args))
     return 1 if report.unseen else 0
 
 # %% ../nbs/64_manifest_verbs.ipynb #8dc7b717
@@ -402,8 +418,10 @@ def _person(by:str|None)->str:
 
 def _to_clean(args)->int:
     "How many photographs there are to decide on; a refusal if none"
-    with _gathering(args, write=False)[0] as manifest: there = sum(manifest.count(status='verified').values())
+    with _gathering(args, write=False)[0] as manifest:
+        there, files = sum(manifest.count(status='verified').values()), _any(manifest)
     if there: return there
+    if not files: raise Refusal(f'There is no photograph in {args.data}. {_begin(args)}')
     raise Refusal(f'No photograph in {args.data} has been checked yet. {_next(args, "verify")}')
 
 # %% ../nbs/64_manifest_verbs.ipynb #c1ea0005
@@ -428,7 +446,7 @@ def clean(args)->int:
 @verb('split', 'divide the kept photographs into training and test, so that nothing leaks', '''
         birdclf split
         birdclf split --test .3 --batch-size 256''',
-    argument('--test', type=float, default=.2, metavar='SHARE', help='of each species, for the test (default: 0.2)'),
+    argument('--test', type=share, default=.2, metavar='SHARE', help='of each species, for the test (default: 0.2)'),
     argument('--batch-size', type=int, default=64, metavar='N',
              help='the small set has 4 N photographs for training and 2 N for the test (default: 64)'),
     *DATA, goes_on=True)
@@ -440,7 +458,11 @@ def split(args)->int:
     with _gathering(args, write=True)[0] as manifest:
         check_kept(manifest)
         report, sealed = split(manifest, test=args.test, batch_size=args.batch_size), _sealed(manifest)
+        unseen = sum(manifest.count(status='downloaded').values())
     put(report)
+    if unseen:
+        put(_next(args, 'verify'))
+        return 0
     if sealed: put(f'{sealed:,} may not be passed on, because they have no licence that lets them out. '
                    'They can be trained on all the same')
     put(_next(args, 'export', *(['--for-training'] if sealed else []), 'exported'))
@@ -465,13 +487,14 @@ def _bird_lines(manifest, birds, want:int):
     from birdclf.manifest import STATUSES
     counts, names = manifest.count('species', 'status'), {bird.scientific: bird.name(birds.language) for bird in birds}
     dropped = manifest.count('species', decision=('drop', 'disputed'), status=('downloaded', 'verified'))
-    none, width = [], max(22, *(len(names.get(species, species)) for species,_ in counts))
+    none, width = [], max([22, *(len(names.get(species, species)) for species,_ in counts)])
     for species in [*names, *sorted({species for species,_ in counts}-set(names))]:
         there = {status: counts.get((species, status), 0) for status in STATUSES}
         if any(there.values()):
             yield _bird_line(names.get(species, species), there, dropped.get(species, 0), want, width)
         else: none.append(visible(names[species]))
-    if none: yield f"nothing yet for {len(none)} birds: {', '.join(none[:4])}{', …' if len(none)>4 else ''}"
+    if none: yield (f"nothing yet for {len(none)} bird{'s'[len(none)==1:]}: "
+                    f"{', '.join(none[:4])}{', …' if len(none)>4 else ''}")
 
 # %% ../nbs/64_manifest_verbs.ipynb #ec0bc76a
 def _common(manifest, status:str)->str:
@@ -557,7 +580,7 @@ def import_(args)->int:
 # %% ../nbs/64_manifest_verbs.ipynb #00652e3a
 def _say_exported(args, n:int, out:int, sealed:int):
     "Print what is in the folder, and what is not"
-    left = f'; {out:,} are left out: dropped, disputed, or copies.' if out else '.'
+    left = f'; {out:,} {"is" if out==1 else "are"} left out: dropped, disputed, or copies.' if out else '.'
     put(f'{n:,} photographs are in the folder {args.folder}, '
         f'with their papers in metadata.csv and ATTRIBUTION.md{left}')
     if not sealed: return
@@ -579,11 +602,15 @@ def export(args)->int:
     "Make a folder of the photographs that are kept"
     _need_libraries()
     from birdclf.handover import export_folder
+    from birdclf.manifest import kept
     manifest, birds = _gathering(args, write=False)
     with manifest, manifest.snapshot():
         n = export_folder(manifest, args.folder, birds, sealed=args.for_training, bar=progress)
         there, sealed = sum(manifest.count(status=('downloaded', 'verified')).values()), _sealed(manifest)
         divided = ' --on training' if 'test' in manifest.count('split') else ''
+        new = sum(not row.split for row in kept(manifest, sealed=True)) if divided else 0
     _say_exported(args, n, there-n-(0 if args.for_training else sealed), sealed)
-    if n: put(visible(f'Next: birdclf train --photos {quote(args.folder)}{divided}'))
+    if new: put(f'{new:,} of them came after `birdclf split`, and are on neither side. {_next(args, "split")}')
+    elif n: put(visible(f'Next: birdclf train --photos {quote(args.folder)}{divided}'))
+    else: put(_begin(args))
     return 0

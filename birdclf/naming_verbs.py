@@ -57,11 +57,15 @@ def _check_language(args):
     "Nothing, if the model's birds have names in the language, or we have words in it; otherwise a refusal"
     from birdclf.bundle import load_bundle
     from birdclf.words import spoken
-    bundle, language = load_bundle(args.bundle), args.language
-    known = bundle.species.languages
-    if language and language not in known and spoken(language)!=language: raise Refusal(
-        f"{said_with(args, 'language')}: {language!r} is not a language of these {bundle.kind}. "
-        f"There are {', '.join(dict.fromkeys((*known, 'en')))}.")
+    bundle, wish = load_bundle(args.bundle), (args.language or '').lower().replace('_', '-')
+    known = list(dict.fromkeys((*bundle.species.languages, 'en', 'de')))
+    fits = [code for code in known if code==wish] or [code for code in known if _base(code)==_base(wish)]
+    if wish and not fits and spoken(wish)!=wish: raise Refusal(
+        f"{said_with(args, 'language')}: {args.language!r} is not a language of these {bundle.kind}. "
+        f"There are {', '.join(known)}.")
+    if wish: args.language = (fits or [wish])[0]
+
+def _base(language): return language.partition('-')[0]
 
 # %% ../nbs/63_naming_verbs.ipynb #00000012
 @verb('classify', 'name the birds in photographs', '''
@@ -81,6 +85,7 @@ def _check_language(args):
     BUNDLE)
 def classify(args)->int:
     "Say what is in each file"
+    args.language = args.language or 'en'
     _check_language(args)
     if args.into: return _into_a_file(args)
     if args.workers: raise Refusal('--workers goes with --into FILE, which keeps the answers.')

@@ -31,6 +31,7 @@ RUNS = (argument('--species', metavar='CSV', help='a list of your own birds (def
 def _kind(text:str)->str:
     "A word or two for what is in photographs"
     word = ' '.join(text.split())
+    if word.casefold() in ('bird', 'birds'): return 'birds'
     if not word.isprintable() or not 0<len(word)<=40 or not word.replace(' ', '').replace('-', '').isalpha():
         raise ArgumentTypeError(f'{text[:50]!r} is no word for what is in photographs. Try dogs.')
     return word
@@ -70,7 +71,7 @@ def _next(args)->str:
              help='the pretrained network (default: mobilenetv2-inat, which knows 964 birds)'),
     argument('--epochs', default=0, type=natural, metavar='N', help='train every layer too, so many times over '
              '(default: 0, the last one only, which is enough for the birds of the book)'),
-    *RUNS)
+    *RUNS, goes_on=True)
 def train(args)->int:
     "Make a bundle from photographs"
     need('Training', 'train', 'torch')
@@ -105,7 +106,7 @@ def _compare(args):
              default=['mobilenetv2-inat', 'mobilenetv2-imagenet', 'efficientnet-lite0'],
              help='networks that compete: names as timm has them (default: three small ones; two of them want the '
              'files of --weights, or internet once)'),
-    *RUNS)
+    *RUNS, goes_on=True)
 def compare(args)->int:
     "Let networks compete on the same photographs"
     need('Comparing', 'train', 'torch')

@@ -1,15 +1,20 @@
 "The list of birds is said once: the manifest, the exported folder and the bundle know it, and every verb uses it"
 import json
+from argparse import ArgumentTypeError, Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from birdclf.bundle import make_bundle
+from birdclf.bundle import load_bundle, make_bundle
 from birdclf.cli import main
+from birdclf.command import share
 from birdclf.folder import birds_of, list_in
 from birdclf.manifest import Manifest, ManifestError, Row
+from birdclf.naming_verbs import _check_language
 from birdclf.species import Species, SpeciesList, load_species, save_species
 from birdclf.testing import paint_bird
+from birdclf.training_verbs import _kind
 
 FINNISH = 'scientific,fi,english\nParus major,talitiainen,Great Tit\nPica pica,harakka,Eurasian Magpie\nGrus grus,kurki,Common Crane\n'
 
@@ -130,7 +135,7 @@ def test_a_list_of_names_in_finnish(place, inat, capsys):
     Path('nimet.txt').write_text('1. talitiainen\n2. Harakka\n\n# the large one\nkurki\n', encoding='utf-8')
     assert say('species', 'nimet.txt', '--into', 'made.csv') == 0
     said = capsys.readouterr().out
-    assert 'languages with names: de, en, fi' in said and 'Next: birdclf search --species made.csv' in said
+    assert 'languages with names: de, en, fi' in said and 'Next: birdclf species made.csv --use' in said
     assert [bird.name('fi') for bird in load_species('made.csv')] == ['talitiainen', 'harakka', 'kurki']
     assert say('species', 'nimet.txt', '--into', 'made.csv') == 2 and 'is there already' in capsys.readouterr().err
     assert say('species', 'made.csv', '--use') == 0
@@ -183,3 +188,93 @@ def test_what_cannot_be_a_list(place, capsys, wrong):
     Path('empty').write_bytes(b'\n# nothing\n')
     assert say('species', *wrong.split()) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1 and not Path('data').exists() and not Path('a.csv').exists()
+
+
+# --- what an outside user typed
+
+def test_status_before_there_is_a_photograph(place, capsys):
+    assert say('species', 'linnut.csv', '--use') == 0
+    assert '\nNext: birdclf import FOLDER' in capsys.readouterr().out
+    assert say('status') == 0 and 'nothing yet for 3 birds' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('into', ['nowhere/x.csv', 'linnut.csv/x.csv'])
+def test_a_list_that_cannot_be_written_is_said_before_anybody_is_asked(place, capsys, into):
+    Path('names.txt').write_text('Amsel\n', encoding='utf-8')
+    assert say('species', 'names.txt', '--into', into, '--contact', 'ida@example.org') == 1
+    assert 'cannot be written' in capsys.readouterr().err
+
+
+def test_a_list_is_no_file_of_names(place, capsys):
+    assert say('species', 'linnut.csv', '--into', 'new.csv', '--offline') == 2
+    assert 'is a list of birds already' in capsys.readouterr().err
+
+
+def test_each_wrong_name_has_a_line(place, capsys):
+    Path('names.txt').write_text('Amssel\ntalitiainen\n', encoding='utf-8')
+    assert say('species', 'names.txt', '--into', 'new.csv', '--offline') == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and 'Eurasian Blackbird' in lines[1] and lines[2].startswith("  'talitiainen'") and 'a CSV with the column scientific' in lines[3]
+
+
+def test_what_comes_next_is_what_was_meant(place, capsys):
+    Path('names.txt').write_text('Amsel\n', encoding='utf-8')
+    say('species', 'names.txt', '--into', 'new.csv', '--offline', '--data', 'd7')
+    assert capsys.readouterr().out.splitlines()[-1] == 'Next: birdclf species new.csv --use --data d7'
+
+
+@pytest.mark.parametrize('verb', ['verify', 'suspect', 'clean'])
+def test_without_photographs_nothing_leads_in_a_circle(place, capsys, verb):
+    say('species', 'linnut.csv', '--use')
+    capsys.readouterr()
+    say(verb)
+    said = capsys.readouterr()
+    assert 'Next: birdclf import FOLDER' in said.out+said.err
+
+
+def test_what_came_after_the_split_is_on_neither_side_and_that_is_said(place, capsys):
+    for name in ('talitiainen', 'Harakka', 'Grus grus'):
+        for seed in range(10, 16): paint_bird('Pirol', seed+len(name)).rotate(5*seed).save(Path('mine', name, f'{seed}.jpg'))
+    for words in (('import', 'mine', '--species', 'linnut.csv', '--license', 'mine'), ('verify',), ('split',), ('export', 'out')): assert say(*words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == 'Next: birdclf train --photos out --on training'
+    paint_bird('Stockente', 7).save(Path('mine', 'Harakka', 'new.jpg'))
+    for words in (('import', 'mine', '--license', 'mine'), ('split',)): assert say(*words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == 'Next: birdclf verify' # It has not been looked at
+    paint_bird('Stockente', 8).rotate(20).save(Path('mine', 'Harakka', 'newer.jpg'))
+    for words in (('import', 'mine', '--license', 'mine'), ('verify',), ('export', 'out')): assert say(*words) == 0
+    assert '1 of them came after `birdclf split`, and are on neither side. Next: birdclf split' in capsys.readouterr().out
+
+
+def test_a_bird_that_is_asked_for_twice_is_one(place, capsys):
+    say('species', 'linnut.csv', '--use')
+    assert say('search', '--plan', '--bird', 'harakka', '--bird', 'Pica pica') == 0
+    assert 'each of 1 birds' in capsys.readouterr().out
+
+
+def test_no_source_is_refused(place, capsys):
+    assert say('search', '--plan', '--source', '') == 2 and '--source names none' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('text, value', [('.3', .3), ('30%', .3), ('0,3', .3), ('30 %', .3)])
+def test_a_share_as_people_write_it(text, value): assert share(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize('text', ['', '%', 'half', '0', '1', '120%', '-.2', 'nan'])
+def test_no_share(text):
+    with pytest.raises(ArgumentTypeError, match='is no share'): share(text)
+
+
+@pytest.mark.parametrize('wish, language', [('pt-BR', 'pt-br'), ('pt', 'pt-br'), ('PT_br', 'pt-br'), ('fi', 'fi'), ('FI', 'fi'), ('fi-FI', 'fi'), ('de-AT', 'de'), ('', 'en')])
+def test_a_language_as_people_write_it(tmp_path, capsys, wish, language):
+    birds = SpeciesList([Species('Elster', 'Magpie', 'Pica pica', elsewhere=(('pt-br', 'pega'), ('fi', 'harakka')))])
+    args = Namespace(bundle=tmp_path, language=wish or 'en', file=[])
+    monkeypatched = replace(load_bundle(), species=birds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('birdclf.bundle.load_bundle', lambda folder: monkeypatched)
+        _check_language(args)
+    assert args.language == language
+
+
+@pytest.mark.parametrize('word', ['bird', 'Birds', 'BIRDS', ' birds '])
+def test_birds_are_birds(word):
+    assert _kind(word) == 'birds'
