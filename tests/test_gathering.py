@@ -127,7 +127,11 @@ def calm(world):
 def visited(world, start=0): return [visit.path for visit in world.log[start:]]
 
 
+FAR = re.compile(r'(.*: )?[ \d]+% \d+/\d+ \[.*\]') # How far it is, every ten seconds
+
+
 def one_sentence(err):
+    err = ''.join(line for line in err.splitlines(True) if not FAR.match(line))
     assert err.count('\n') == 1 and err.startswith('birdclf: ') and err.endswith('.\n') and 'Traceback' not in err
     return err
 
