@@ -7,7 +7,7 @@ __all__ = ['VERBS', 'put', 'complain', 'real_name', 'visible', 'bar', 'Verb', 'a
            'need', 'progress', 'with_variables', 'main']
 
 # %% ../nbs/61_command.ipynb #d4f0cea8
-import json,os,re,sqlite3,sys
+import json,os,re,signal,sqlite3,sys
 from argparse import SUPPRESS,ArgumentError,ArgumentParser,ArgumentTypeError,Namespace,RawDescriptionHelpFormatter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -243,6 +243,7 @@ def main(
         try: return _run(args, argv)
         finally: put(end='')
     except (Refusal, KeyboardInterrupt, sqlite3.DatabaseError) as e:
+        if isinstance(e, KeyboardInterrupt) and argv is None: signal.signal(signal.SIGINT, signal.SIG_IGN)
         refusal = ending(e, getattr(args, 'verb', None))
         complain(refusal)
         return refusal.status

@@ -6,7 +6,7 @@
 __all__ = ['DatabaseError', 'Damaged', 'Kind', 'head_of', 'explained', 'Database']
 
 # %% ../nbs/07_database.ipynb #163b4af2
-import shutil,sqlite3
+import os,shutil,sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +53,19 @@ def explained(error:sqlite3.Error, path:Path, kind:Kind)->Refusal:
     if full: return DiskFull(f'The disk with {path} is full. Make room, and {again}; nothing is lost.')
     if code.startswith('SQLITE_BUSY'):
         return kind.error(f'{path} is held by another program. Close that, and {again}.')
+    if code.startswith('SQLITE_READONLY'): return kind.error(
+        f'{path} can be read here, but not written to. Allow that, or copy the whole folder to where you may write.')
     if code=='SQLITE_NOTADB' and kind.no_database: return kind.error(f'{path} {kind.no_database}')
     broken = code.startswith(('SQLITE_CORRUPT', 'SQLITE_NOTADB')) and head_of(path)==(kind.id, kind.version)
     return (kind.damaged if broken else kind.error)(f'{path} cannot be used ({error}). {kind.unusable}')
 
 # %% ../nbs/07_database.ipynb #da4df1f2
+def _is_lent(path):
+    "Whether the file is there, at rest, and may be read and not written to"
+    if not path.is_file() or Path(f'{path}-wal').exists(): return False
+    as_we_are = dict(effective_ids=True) if os.access in os.supports_effective_ids else {}
+    return not all(os.access(place, os.W_OK, **as_we_are) for place in (path, path.parent))
+
 class Database:
     "An open SQLite file of ours; its errors are sentences"
     def __init__(self,
@@ -68,7 +76,8 @@ class Database:
         check:bool=False,  # Read it all first, and refuse it if it is broken anywhere
     ):
         self.path, self.kind = Path(path), kind
-        with self.sentences(): self.connection = sqlite3.connect(self.path, isolation_level=None, timeout=30)
+        name, uri = (f'{self.path.resolve().as_uri()}?immutable=1', True) if _is_lent(self.path) else (self.path, False)
+        with self.sentences(): self.connection = sqlite3.connect(name, uri=uri, isolation_level=None, timeout=30)
         try:
             with self.sentences(): self._recognise(check)
             self.execute('PRAGMA journal_mode=WAL')

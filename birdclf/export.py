@@ -7,6 +7,7 @@ __all__ = ['Shipped', 'to_onnx', 'licenses_of', 'model_card', 'export', 'check_b
 
 # %% ../nbs/43_export.ipynb #00000002
 import copy,io,platform,warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
@@ -94,9 +95,22 @@ another matter.
 it finds is a stranger a little more often.
 - Nobody should count, shoot, ring or buy anything because of it."""
 
-_DEMONSTRATION = """None of the photographs is in this folder or in the package. The model is a demonstration; \
-for publication, train one
-on photographs whose licences you can prove."""
+_ALL_OWN = "All photographs of the species are the photographer's own."
+
+def _demonstration(about):
+    "Where the photographs are not, and what should be done if somebody else may have rights in them"
+    here = 'None of the photographs is in this folder or in the package.'
+    return here if about==_ALL_OWN else (f'{here} The model is a demonstration; for publication, train one\n'
+                                         'on photographs whose licences you can prove.')
+
+# %% ../nbs/43_export.ipynb #43c0ffee
+_PAPERS = {'own': 'own', 'unknown': 'unknown', 'by-nc-sa': 'share'} # As metadata.csv has them
+_SAID = {'own': ("is the photographer's own", "are the photographer's own"),
+         'unknown': ('has no known licence', 'have no known licence'),
+         'nd': ('is ND (no changes)', 'are ND (no changes)'),
+         'share': ('is NC-SA (not commercial, share alike)', 'are NC-SA (not commercial, share alike)'),
+         'others': ('has other terms', 'have other terms')}
+
 
 # %% ../nbs/43_export.ipynb #43b00002
 def _license(table, folder, record):
@@ -112,11 +126,13 @@ def licenses_of(
     ours = [r for r in records if r.species not in (OTHER_BIRD, NOT_BIRD)] if table else []
     kinds = [_license(table, folder, record) for record in ours]
     if not kinds: return 'Nothing is known of the licences of the photographs.'
-    unknown, share = kinds.count('unknown'), kinds.count('by-nc-sa')
-    no_changes = sum(k.endswith('-nd') for k in kinds)
-    return (f'Of the {len(kinds):,} photographs of the species, {unknown:,} have no known licence, '
-            f'{no_changes:,} are ND (no changes), {share:,} are NC-SA (not commercial, share alike), '
-            f'and {len(kinds)-unknown-no_changes-share:,} have other terms.')
+    if set(kinds)=={'own'}: return _ALL_OWN
+    counts = Counter(_PAPERS.get(kind) or ('nd' if kind.endswith('-nd') else 'others') for kind in kinds)
+    *said, last = (f'{counts[kind]:,} {one if counts[kind]==1 else several}'
+                   for kind,(one,several) in _SAID.items() if counts[kind])
+    several = f"{', '.join(said)}, and " if said else ''
+    return f"Of the {len(kinds):,} photograph{'s'*(len(kinds)>1)} of the species, {several}{last}."
+
 
 # %% ../nbs/43_export.ipynb #f5c50b83
 _LIMITS_OF_A_KIND = """- It knows {n} {kind} and nothing else. Shown another thing it says so most of the time, not \
@@ -190,7 +206,7 @@ def model_card(
 
 {len(ours):,} photographs of {len(species)} species, {_strangers_said(records, kind)}
 {about}
-{_DEMONSTRATION}
+{_demonstration(about)}
 
 ## Figures
 

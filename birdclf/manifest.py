@@ -588,9 +588,14 @@ def _as_birds(text):
     def tuples(value): return tuple(map(tuples, value)) if isinstance(value, list) else value
     return SpeciesList(Species(**{name: tuples(value) for name,value in bird.items()}) for bird in json.loads(text))
 
+def _both(bird):
+    "The English name may have stayed when the scientific one changed"
+    return bird.scientific if bird.english==bird.scientific else f'{bird.english} ({bird.scientific})'
+
 def _others(some, rest):
     "The names of those of `some` that are not among `rest`"
-    names = [bird.english for bird in some if bird.scientific not in {other.scientific for other in rest}]
+    known = {bird.scientific for bird in rest}
+    names = [_both(bird) for bird in some if bird.scientific not in known]
     return f"{', '.join(names[:3])}{f' and {len(names)-3} more' if len(names)>3 else ''}" if names else 'none'
 
 # %% ../nbs/02_manifest.ipynb #1b900003

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['WORKERS', 'OUTCOMES', 'BANDS', 'logits_of', 'Asked', 'ask', 'measured', 'interval', 'outcome', 'Bird', 'by_bird',
-           'mixed_up', 'Band', 'by_size', 'Report', 'possible', 'evaluate_folder', 'report_of', 'many', 'likely',
-           'warning', 'show_report', 'draw_reliability', 'prices', 'draw_price', 'drawing', 'text', 'path_within',
-           'html_page', 'ReportError', 'check_report', 'save_report']
+           'mixed_up', 'Band', 'by_size', 'Report', 'possible', 'check_known', 'evaluate_folder', 'report_of', 'many',
+           'likely', 'warning', 'show_report', 'draw_reliability', 'prices', 'draw_price', 'drawing', 'text',
+           'path_within', 'html_page', 'ReportError', 'check_report', 'save_report']
 
 # %% ../nbs/45_report.ipynb #00000002
 import base64,html,io
@@ -26,9 +26,9 @@ from .classify import Answer,Classifier,decide
 from .errors import Refusal
 from .evaluate import Figure,Predictions,about,figures,open_set,probabilities,wilson,written
 from .files import whole
-from .folder import NOT_BIRD,OTHER_BIRD,PhotosError,Record,labels_of,on_side,read_folder
+from .folder import NOT_BIRD,OTHER_BIRD,PhotosError,Record,folders_in,labels_of,on_side,read_folder,top_of
 from .photo import PhotoError,open_photo
-from .species import Species
+from .species import Species,SpeciesError
 
 # %% ../nbs/45_report.ipynb #00000005
 def logits_of(
@@ -95,8 +95,8 @@ def ask(
     finally: workers.shutdown(cancel_futures=True)
     unread = [(record, str(found)) for record,found in zip(records, said) if isinstance(found, PhotoError)]
     if len(unread)==len(records):
-        raise PhotosError(f'None of the {len(records)} files is a photograph. '
-                          f'The first, {records[0].path}: {unread[0][1]}')
+        head = f'None of the {len(records)} files is' if len(records)>1 else 'The only file is not'
+        raise PhotosError(f'{head} a photograph. The first, {records[0].path}: {unread[0][1]}')
     kept = [(record, found) for record,found in zip(records, said) if not isinstance(found, PhotoError)]
     numbers = (np.stack(part) for part in zip(*(found for _,found in kept)))
     return Asked(classifier.bundle, [record for record,_ in kept], *numbers, unread)
@@ -232,6 +232,19 @@ def possible(report:Report)->dict[str,str]:
     never = ('none_of_these',) if report.asked.bundle.kind=='birds' else ('other_bird', 'not_bird')
     return {key: meaning for key,meaning in OUTCOMES.items() if key not in never}
 
+# %% ../nbs/45_report.ipynb #16c0ffee
+def check_known(classifier:Classifier, folder:str|Path):
+    "Nothing, unless none of several folders in `folder` is named after a bird of the model; then a `PhotosError`"
+    bundle, species, apart = classifier.bundle, classifier.species, ('other_birds', 'not_bird')
+    names = [kind.name for kind in folders_in(top_of(Path(folder))) if kind.name not in apart]
+    def known(name):
+        try: return species.find(name)
+        except SpeciesError: return None
+    if len(names)<2 or any(map(known, names)): return
+    raise PhotosError(f'No name of the {len(names)} folders in {folder} is known to the model that was asked, '
+                      f'{bundle.name!r} of {bundle.created}. If yours is another one, name it with --bundle.')
+
+
 # %% ../nbs/45_report.ipynb #0000001c
 def evaluate_folder(
     classifier:Classifier,
@@ -240,7 +253,10 @@ def evaluate_folder(
     side:str='both',        # One of `SIDES`
 )->Report:
     "How well `classifier` names the photographs of `folder`"
+    check_known(classifier, folder)
     records = on_side(read_folder(folder, classifier.species), side)
+    if not records: raise PhotosError(
+        f'No photograph in {folder} is on the side {side}, so there is nothing to ask about. Ask about both sides.')
     return report_of(Path(folder), ask(classifier, records, bar))
 
 def report_of(

@@ -268,11 +268,14 @@ def _parent(folder):
 
 # %% ../nbs/59_site.ipynb #5f00012d
 def _write_words(path):
-    "All texts in English, by part and key, as a file of words has them"
+    "All texts in English, by part and key, as a file of words has them; never in the place of a translation"
+    if path.exists(): raise SiteError(f'{path} is there already, perhaps with a translation in it. Give another name.')
+    if not path.parent.is_dir(): raise SiteError(f'There is no folder {path.parent}. Make it, or give another name.')
     first = lambda said: {key: texts[0] for key,texts in said.items()}
     parts = dict(photo=SENTENCES['en'], answer=SAID['en'], where={en: en for en,_ in WHERE}, page=first(WORDS),
                  browser=first(OWN), site=first(_OWN))
-    with whole(path, 'w', encoding='utf-8') as file: json.dump(parts, file, indent=1, ensure_ascii=False)
+    with writing(path), whole(path, 'w', encoding='utf-8') as file:
+        json.dump(parts, file, indent=1, ensure_ascii=False)
     return 0
 
 _WITHOUT = 'The site is built without it: its page can name no birds, and says so.'

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SpeciesError', 'Species', 'spellings', 'SpeciesList', 'encoding_of', 'read_table', 'load_species', 'columns_of',
-           'is_column', 'save_species']
+           'is_column', 'list_remarks', 'save_species']
 
 # %% ../nbs/00_species.ipynb #00000002
-import csv,re,unicodedata
+import csv,locale,re,unicodedata
 from codecs import BOM_UTF16_BE,BOM_UTF16_LE
 from collections.abc import Iterable,Sequence
 from dataclasses import dataclass
@@ -117,7 +117,7 @@ class SpeciesList(Sequence):
     def __getitem__(self, position): return self._species[position]
     def __repr__(self):
         first = ', '.join(bird.name(self.language) for bird in self[:4])
-        return f"{len(self)} birds: {first}{', …' if len(self)>4 else ''}"
+        return f"{len(self)} bird{'s'*(len(self)>1)}: {first}{', …' if len(self)>4 else ''}"
 
 # %% ../nbs/00_species.ipynb #00000011
 def _close(birds, name):
@@ -136,10 +136,12 @@ def _not_here(birds, name):
             f'if that is the one you mean, ask for {bird.english!r}.')
     near = ', '.join(map(_all, _close(birds, name)))
     advice = f'Did you mean {near}?' if near else 'Check the spelling, or add the bird to the list.'
-    return SpeciesError(f'{name!r} is not one of the {len(birds)} birds in this list. {advice}')
+    which = f'one of the {len(birds)} birds' if len(birds)>1 else 'the one bird'
+    return SpeciesError(f'{name!r} is not {which} in this list. {advice}')
 
 def _all(bird):
-    first, *others = dict.fromkeys((bird.english, bird.german, bird.scientific))
+    said = [name for name in (bird.english, bird.german, *dict(bird.elsewhere).values()) if name!=bird.scientific]
+    first, *others = dict.fromkeys((*said, bird.scientific))
     return f"{first} ({', '.join(others)})" if others else first
 
 # %% ../nbs/00_species.ipynb #00000017
@@ -149,7 +151,10 @@ _LANGUAGE = re.compile('(?!(de|en)$)[a-z]{2,3}(-[a-z0-9]{2,8})*') # A column's n
 
 def _names(text): return tuple(name for part in text.split(';') if (name := ' '.join(part.split())))
 
-def _is_name(text): return any(c.isalpha() for c in text) # `id` is Indonesian, and often a number
+def _is_name(text):
+    "`id` is Indonesian, and often a number; `no` is Norwegian, and may be 1a; `sex` is nothing, and an f"
+    letters = any(c.isalpha() for c in text) and not any(c.isdigit() for c in text)
+    return letters and not (text.isascii() and len(text)==1)
 
 def _elsewhere(row):
     "The names in other languages; where there is none, the scientific one"
@@ -198,6 +203,23 @@ def _text(source, guessed=False):
         f'{source.name} is not in UTF-8 (its first line is full of zero bytes, as in UTF-16). {_SAVE}')
     return text.replace('\0', ' ') # Cameras leave one here and there
 
+# %% ../nbs/00_species.ipynb #19b0a7f1
+def _begun(text):
+    "The table in `text`, its first line, what stands between the columns, and how many lines are above"
+    told = re.match('sep=.(\r\n?|\n)', text) # Excel's word on what is between the columns
+    text = text[told.end():] if told else text
+    header = re.split('[\r\n]', text, maxsplit=1)[0].strip() # Old Macs write \r alone
+    return text, header, max(',;\t', key=re.sub('"[^"]*"', '', header).count), int(bool(told))
+
+_CALLED = 'scientificname', 'latin', 'latinname', 'name', 'species', 'speciesname', 'taxon'
+
+def _instead(columns, column):
+    "What to do if there is no such column"
+    meant = [name for name in columns if re.sub('[^a-z]', '', name) in _CALLED and column=='scientific']
+    if not meant: return 'The first line must name the columns.'
+    return f'If the scientific names are in the column {meant[0]!r}, call it {column!r}.'
+
+
 # %% ../nbs/00_species.ipynb #0000001b
 def read_table(
     source:Path,  # A CSV in UTF-8, with commas, semicolons or tabs
@@ -206,18 +228,14 @@ def read_table(
     guessed:bool=False, # Take it too if it is not in UTF-8, as `encoding_of` guesses
 )->list[tuple[dict,str]]:
     "The rows of a CSV, each with the place where it stands"
-    text = _text(source, guessed)
-    if told := re.match('sep=.\r?\n', text): text = text[told.end():] # Excel's word on what is between the columns
-    header = text.partition('\n')[0].strip()
-    comma = max(',;\t', key=re.sub('"[^"]*"', '', header).count)
+    text, header, comma, above = _begun(_text(source, guessed))
     reader = csv.DictReader(StringIO(text, newline=''), delimiter=comma, restval='', strict=True)
     try:
         columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        rows = [(row, f'Line {reader.line_num+bool(told)} of {source.name}') for row in reader]
+        rows = [(row, f'Line {reader.line_num+above} of {source.name}') for row in reader]
     except csv.Error as e: raise SpeciesError(f'{source.name} is not a CSV: {e}. {_SAVE}') from e
     if column not in columns: raise SpeciesError(
-        f"{source.name} has no column {column!r}; its first line is {header[:80]!r}. "
-        'The first line must name the columns.')
+        f"{source.name} has no column {column!r}; its first line is {header[:80]!r}. {_instead(columns, column)}")
     for row,where in rows:
         if any(row.pop(None, ())): raise SpeciesError(
             f'{where} has more values than the {len(columns)} columns. '
@@ -230,7 +248,7 @@ def load_species(
 )->SpeciesList:
     "The birds of a CSV, in its order"
     source = files('birdclf')/'data'/'species.csv' if path is None else Path(path)
-    return SpeciesList(_bird(row, where) for row,where in read_table(source, 'scientific'))
+    return SpeciesList(_bird(row, where) for row,where in read_table(source, 'scientific', guessed=True))
 
 # %% ../nbs/00_species.ipynb #1a900003
 _COLUMNS = ('scientific', 'english', 'german', 'aliases', 'mistaken_for', *_NUMBERS, 'search_pitfall', 'search_rules',
@@ -238,14 +256,36 @@ _COLUMNS = ('scientific', 'english', 'german', 'aliases', 'mistaken_for', *_NUMB
 
 def columns_of(path:str|Path)->list[str]:
     "The names of the columns of a CSV, in small letters"
-    header = _text(Path(path)).partition('\n')[0].strip()
-    comma = max(',;\t', key=header.count)
-    return [name.strip().lower() for name in next(csv.reader([header], delimiter=comma), ())]
+    text, _, comma, _ = _begun(_text(Path(path), guessed=True))
+    return [name.strip().lower() for name in next(csv.reader(StringIO(text, newline=''), delimiter=comma), ())]
 
 def is_column(name:str)->bool:
     "Whether a list of birds has a use for a column that is called so"
     return name in (*_COLUMNS, 'de', 'en') or bool(_LANGUAGE.fullmatch(name))
 
+
+# %% ../nbs/00_species.ipynb #31b0a7f1
+def _code_of(name):
+    "The code of the language that a column was meant for, if that is known: 'fi' for 'finnish', 'pt-br' for 'pt_br'"
+    if re.fullmatch('[a-z]{2,3}_[a-z]{2}', name): return name.replace('_', '-')
+    code = locale.locale_alias.get(name, '').partition('_')[0]
+    return code if _LANGUAGE.fullmatch(code) else ''
+
+def list_remarks(path:str|Path)->list[str]: # Sentences
+    "How a list was read if it is not in UTF-8, and which of its columns nothing reads"
+    encoding, said = encoding_of(Path(path).read_bytes()), []
+    if encoding!='utf-8-sig': said.append(
+        f"{Path(path).name} is not in UTF-8. It was read as {dict(cp1252='Windows-1252').get(encoding, 'UTF-16')}: "
+        f'look whether the names in it are right. {_SAVE}')
+    unused = [name for name in columns_of(path) if name and not is_column(name)]
+    codes = {name: code for name in unused if (code := _code_of(name))}
+    meant = ', '.join(f'{code} and not {name}' for name,code in codes.items()) or 'fi, for example'
+    if unused: said.append(f"Nothing reads the column{'s'*(len(unused)>1)} {', '.join(map(repr, unused))}. "
+                           f'A column of names in a language is called by its code: {meant}.')
+    return said
+
+
+# %% ../nbs/00_species.ipynb #31b0a7f3
 def _line(bird):
     "A bird as a line of a CSV"
     told = {column: getattr(bird, column) for column in _COLUMNS}|dict(bird.elsewhere)

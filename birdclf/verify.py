@@ -6,10 +6,11 @@
 __all__ = ['Reader', 'Verified', 'Verifier', 'verify']
 
 # %% ../nbs/20_verify.ipynb #00000002
-import os,signal,time
+import os,signal,threading,time
 from collections import Counter,deque
 from collections.abc import Callable,Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass,field,replace
 from hashlib import file_digest,sha256
 from multiprocessing import connection,get_context
@@ -103,6 +104,8 @@ class Reader:
         self.pipe.close()
 
 # %% ../nbs/20_verify.ipynb #00000032
+def _many(n, one, several=''): return f"{n:,} {one if n==1 else several or one+'s'}"
+
 @dataclass
 class Verified:
     "What was found out about the files"
@@ -119,7 +122,7 @@ class Verified:
     anew:bool=False                                 # Was `looks.sqlite` damaged?
 
     def __str__(self):
-        said = f'{self.photographs:,} photographs verified in {self.seconds:.1f} s'
+        said = f'{_many(self.photographs, "photograph")} verified in {self.seconds:.1f} s'
         if self.small: said += f', {self.small:,} of them small'
         if self.near: said += f'; {self.near:,} with a small bird, looked at from near by'
         if self.rejections:
@@ -128,7 +131,7 @@ class Verified:
         if self.aside: said += (
             f', {self.aside:,} of them perhaps through no fault of their own: `birdclf verify --retry` looks again, '
             f'and {LOG} beside the manifest tells why')
-        said += f'; {self.copies:,} copies of {self.groups:,} photographs'
+        said += f'; {_many(self.copies, "copy", "copies")} of {_many(self.groups, "photograph")}'
         if self.left: said += f'; {self.left:,} left'
         if self.anew: said += '; looks.sqlite was damaged, and all has been looked at again'
         return said
@@ -386,6 +389,21 @@ def _look_at(self:Verifier, rows, shown):
             self._keep(*asked, shown)
         finally: results.close()
 
+# %% ../nbs/20_verify.ipynb #18c0ffee
+@contextmanager
+def _stopped_once():
+    "The first Ctrl-C stops what is inside; others wait until it has cleared up, and are forgotten"
+    def stop(*_):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+    before = signal.getsignal(signal.SIGINT)
+    ours = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+    if ours: signal.signal(signal.SIGINT, stop)
+    try: yield
+    finally:
+        if ours: signal.signal(signal.SIGINT, before)
+
+
 # %% ../nbs/20_verify.ipynb #219e912f
 @patch
 def run(self:Verifier,
@@ -395,12 +413,13 @@ def run(self:Verifier,
     sweep_thumbnails(self.manifest.folder)
     started, rows = time.monotonic(), list(self.todo())
     self.report.left = len(rows)
-    try:
-        with bar(total=len(rows), unit=' photos', smoothing=.05) as shown: self._look_at(rows, shown)
-        self._look_closer(bar)
-        self._group()
-    except KeyboardInterrupt: self.report.stopped = True
-    finally: self.looks.close()
+    with _stopped_once():
+        try:
+            with bar(total=len(rows), unit=' photos', smoothing=.05) as shown: self._look_at(rows, shown)
+            self._look_closer(bar)
+            self._group()
+        except KeyboardInterrupt: self.report.stopped = True
+        finally: self.looks.close()
     self.report.seconds = time.monotonic()-started
     return self.report
 

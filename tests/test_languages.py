@@ -143,6 +143,14 @@ def test_all_texts_in_a_file_and_back(words, tmp_path):
     subprocess.run([sys.executable, '-c', code], env=os.environ | dict(BIRDCLF_WORDS=str(words)), check=True, timeout=PATIENCE)
 
 
+def test_a_translation_is_not_overwritten(words, tmp_path, capsys):
+    before = (words/'fi.json').read_bytes()
+    for path, why in ((words/'fi.json', 'is there already'), (tmp_path/'nowhere'/'fi.json', 'There is no folder'), (words, 'is there already')):
+        assert site(['--words', str(path)]) == 2
+        assert why in (said := capsys.readouterr().err) and len(said.splitlines()) == 1
+    assert (words/'fi.json').read_bytes() == before and not (tmp_path/'nowhere').exists()
+
+
 @pytest.mark.parametrize('text', ['{', '[]', '{"answer": {"sure": "{who}"}}', '{"answer": {"nobody": "x"}}', '{"page": {"more": "{"}}', '{"pages": {"sure": "x"}}', '{"answer": {"sure": "{names!x}"}}', '{"answer": {"sure": "{percent:>99999999}"}}'])
 def test_a_file_of_words_that_would_break_the_page(words, jpeg, text):
     (words/'fi.json').write_text(text, encoding='utf-8')

@@ -1,5 +1,8 @@
 "The list of birds is said once: the manifest, the exported folder and the bundle know it, and every verb uses it"
 import json
+import os
+import shutil
+import tempfile
 from argparse import ArgumentTypeError, Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +42,45 @@ def test_the_manifest_remembers_it(place, capsys):
     said = capsys.readouterr().out
     assert 'talitiainen' in said and '3 in all' in said and 'Amsel' not in said
     with Manifest('data') as manifest: assert manifest.birds() == load_species('linnut.csv')
+
+
+def test_a_bird_that_is_called_as_before_is_told_by_its_scientific_name(place, capsys):
+    say('import', 'mine', '--species', 'linnut.csv')
+    Path('other.csv').write_text(FINNISH.replace('Parus major', 'Parus maior'), encoding='utf-8')
+    capsys.readouterr()
+    assert say('status', '--species', 'other.csv') == 2
+    assert 'only there: Great Tit (Parus major); only here: Great Tit (Parus maior))' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.access not in os.supports_effective_ids, reason='needs rights to be without')
+@pytest.mark.parametrize('lent', ['folder', 'file'])
+def test_a_folder_that_may_only_be_read_is_read(place, capsys, lent):
+    "Somebody else's, or on a medium that takes nothing more"
+    say('import', 'mine', '--species', 'linnut.csv')
+    reading = ['status'], ['species'], ['search', '--plan', '--source', 'inat'], ['export', 'out']
+    for words in reading: assert say(*words) == 0 # What they import is then there: perhaps nobody else may read Python either
+    shutil.rmtree('out')
+    everybody = [parent for parent in place.parents if parent.is_relative_to(tempfile.gettempdir()) and parent != Path(tempfile.gettempdir())]
+    modes = {path: path.stat().st_mode for path in (*everybody, place, place/'data', place/'data'/'manifest.sqlite')}
+    before = (place/'data'/'manifest.sqlite').read_bytes()
+    try:
+        for path in modes: path.chmod(0o755)
+        (place/'free').mkdir(mode=0o777)
+        (place/'free').chmod(0o777)
+        (place/'data').chmod(0o555 if lent == 'folder' else 0o777)
+        (place/'data'/'manifest.sqlite').chmod(0o444)
+        if os.geteuid() == 0: os.seteuid(65534)
+        capsys.readouterr()
+        for words in reading[:3]: assert say(*words) == 0 and ('talitiainen' in (out := capsys.readouterr().out) or '3 birds' in out)
+        assert say('export', f'{place}/free/out') == 0
+        with pytest.raises(ManifestError, match='can be read here, but not written to'), Manifest('data', decide=True) as manifest: manifest.note('x', 'y')
+        assert say('import', 'mine') == 2
+        said = capsys.readouterr().err
+        assert 'written to' in said and 'backup' not in said
+    finally:
+        if os.getuid() == 0: os.seteuid(0)
+        for path, mode in modes.items(): path.chmod(mode)
+    assert (place/'data'/'manifest.sqlite').read_bytes() == before
 
 
 @pytest.mark.parametrize('verb', ['status', 'split', 'export out', 'search --plan', 'import mine', 'clean', 'download --contact ida@example.org'])

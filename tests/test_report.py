@@ -242,7 +242,7 @@ def test_what_cannot_be_judged_is_a_sentence(tmp_path, classifier):
     (tmp_path/'Amsel').mkdir()
     refused('no photographs')
     (tmp_path/'Amsel'/'0.jpg').write_bytes(b'')
-    refused('None of the 1 files is a photograph')
+    refused('The only file is not a photograph')
     paint_folder(tmp_path, ['Blaumeise'], n=1)
     (tmp_path/'Blaumeise').rename(tmp_path/'Blaumaise')
     refused("'Blaumaise'", 'Did you mean Eurasian Blue Tit (Blaumeise', "'other_birds'")
@@ -253,6 +253,24 @@ def test_what_cannot_be_judged_is_a_sentence(tmp_path, classifier):
     report = evaluate_folder(classifier, tmp_path)
     assert [r.species for r in report.asked.records] == [OTHER_BIRD] and report.figures == [] and 'nothing to name right' in html_page(report)
     with pytest.raises(PhotosError, match='is not a folder'): evaluate_folder(classifier, tmp_path/'nowhere')
+
+
+def test_a_side_on_which_there_is_nothing(classifier, tmp_path):
+    (tmp_path/'Amsel').mkdir()
+    paint_bird('Amsel').save(tmp_path/'Amsel'/'1.jpg')
+    (tmp_path/'metadata.csv').write_text('path,split\nAmsel/1.jpg,train\n', encoding='utf-8')
+    with pytest.raises(PhotosError, match='is on the side test, so there is nothing to ask about'): evaluate_folder(classifier, tmp_path, side='test')
+    assert len(evaluate_folder(classifier, tmp_path, side='training').outcomes) == 1
+
+
+def test_another_model_than_was_meant(classifier, tmp_path):
+    "Folders of birds that it has never heard of: the first thing to ask is whether it is the right model"
+    for name in ('pensaskerttu', 'sinirinta', 'not_bird/koira'):
+        (tmp_path/name).mkdir(parents=True)
+        paint_bird('Amsel').save(tmp_path/name/'1.jpg')
+    with pytest.raises(PhotosError, match='No name of the 2 folders in .* is known to the model that was asked, .*name it with --bundle'): evaluate_folder(classifier, tmp_path)
+    (tmp_path/'sinirinta').rename(tmp_path/'Amsel')
+    with pytest.raises(PhotosError, match="'pensaskerttu' is no species"): evaluate_folder(classifier, tmp_path)
 
 
 def test_sources_that_belong_together_make_less_sure(tmp_path, classifier):

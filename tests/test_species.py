@@ -3,7 +3,7 @@ import unicodedata
 
 import pytest
 
-from birdclf.species import Species, SpeciesError, SpeciesList, load_species
+from birdclf.species import Species, SpeciesError, SpeciesList, columns_of, list_remarks, load_species
 
 BIRDS = load_species()
 
@@ -96,12 +96,50 @@ def test_semicolons_a_byte_order_mark_and_unknown_columns(tmp_path):
     ('scientific\nTurdus merula\nturdus  merula', 'would find two birds|in this list twice'),
     ('scientific,german\nTurdus merula,Amsel\nSturnus vulgaris,AMSEL', "'AMSEL' would find two birds"),
     ('scientific,aliases\nTurdus merula,x; Ringdrossel\nTurdus torquatus,Ring-Drossel', "'Ring-Drossel' would find two birds"),
-    ('scientific\nGrünspecht'.encode('latin-1'), 'not in UTF-8 .see line 2'),
-    ('scientific\nPicus viridis'.encode('utf-16'), 'not in UTF-8'),
+    (b'scientific\nGr\x81nspecht', 'not in UTF-8 .see line 2'),
+    ('scientific\nPicus viridis'.encode('utf-16')[:-1], 'not in UTF-8'),
+    ('scientific\nPicus viridis'.encode('utf-16-le'), 'not in UTF-8'),
+    ('latin;fi\nParus major;talitiainen', "in the column 'latin', call it 'scientific'"),
+    ('Scientific name,en\nParus major,Great Tit', "in the column 'scientific name', call it 'scientific'"),
 ])
 def test_what_is_refused(tmp_path, data, message):
     with pytest.raises(SpeciesError, match=message):
         load_species(write(tmp_path, data))
+
+
+FIELDFARE = 'scientific,fi\nTurdus pilaris,räkättirastas\nPica pica,harakka\n'
+
+
+@pytest.mark.parametrize('data, said', [
+    (FIELDFARE.encode(), None), (('\ufeff'+FIELDFARE).encode(), None), (FIELDFARE.encode('cp1252'), 'Windows-1252'), (FIELDFARE.encode('utf-16'), 'UTF-16'),
+    (FIELDFARE.replace('\n', '\r').encode(), None), (FIELDFARE.replace('\n', '\r\n').encode('cp1252'), 'Windows-1252'),
+    (('sep=;\r\n'+FIELDFARE.replace(',', ';')).encode(), None), (FIELDFARE.replace('scientific,fi', '"scientific","fi"').encode(), None)])
+def test_a_list_as_spreadsheets_save_it(tmp_path, data, said):
+    "In any encoding and with any line ends that one chooses; a guess is told"
+    path = write(tmp_path, data)
+    assert load_species(path).find('räkättirastas').scientific == 'Turdus pilaris'
+    assert columns_of(path) == ['scientific', 'fi']
+    assert list_remarks(path) == ([] if said is None else [f"my_birds.csv is not in UTF-8. It was read as {said}: look whether the names in it are right. Save it as 'CSV UTF-8'."])
+
+
+def test_columns_that_nothing_reads_are_told_once_and_with_the_code_that_was_meant(tmp_path):
+    path = write(tmp_path, 'scientific;"finnish; ours";finnish;pt_BR;is_rare\nParus major;a;talitiainen;chapim-real;no\n')
+    assert list_remarks(path) == ["Nothing reads the columns 'finnish; ours', 'finnish', 'pt_br', 'is_rare'. A column of names in a language is called by its code: fi and not finnish, pt-br and not pt_br."]
+    assert list_remarks(write(tmp_path, 'scientific,mood\nParus major,cheerful\n')) == ["Nothing reads the column 'mood'. A column of names in a language is called by its code: fi, for example."]
+
+
+def test_numbers_and_marks_are_no_names(tmp_path):
+    "no is Norwegian, but 1a is no bird in it; and sex is no language"
+    birds = load_species(write(tmp_path, 'scientific,no,sex,zh\nParus major,1a,f,鶴\nPica pica,2b,m,喜鹊\n'))
+    assert birds.languages == ('zh',)
+
+
+def test_a_suggestion_is_in_the_language_of_the_list(tmp_path):
+    birds = load_species(write(tmp_path, 'scientific,fi,en\nTurdus pilaris,räkättirastas,Fieldfare\nPica pica,harakka,\n'))
+    with pytest.raises(SpeciesError, match=r'Did you mean Fieldfare \(räkättirastas, Turdus pilaris\)\?'): birds.find('räkättirastas 2024')
+    with pytest.raises(SpeciesError, match=r'Did you mean harakka \(Pica pica\)\?'): birds.find('harakkka')
+    with pytest.raises(SpeciesError, match="'pica' is not the one bird in this list"): SpeciesList([birds[0]]).find('pica')
+    assert repr(SpeciesList([birds[0]])) == '1 bird: räkättirastas'
 
 
 def test_a_file_that_is_not_there(tmp_path):

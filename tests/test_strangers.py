@@ -295,8 +295,24 @@ def test_a_card_counts_the_papers_of_what_was_learned_from(tmp_path):
         paths = [record.path.relative_to(folder) for record in records]
         lines = ['path,licence', f'{paths[0]},cc-by-nc-sa', f'{paths[1]},cc-by-nd'.replace('/', '\\'), f'{paths[2]},cc-by', 'not_bird/cat/1.jpg,cc-by-nd', f'{paths[0]}.jpg,cc-by-nd']
         (folder/'metadata.csv').write_text('\n'.join(lines), encoding='utf-8')
-        assert licenses_of(folder, records) == ('Of the 4 photographs of the species, 1 have no known licence, 1 are ND (no changes), 1 are NC-SA (not commercial, share alike), '
-                                                'and 1 have other terms.')
+        assert licenses_of(folder, records) == ('Of the 4 photographs of the species, 1 has no known licence, 1 is ND (no changes), 1 is NC-SA (not commercial, share alike), '
+                                                'and 1 has other terms.')
+
+
+def test_a_card_of_ones_own_photographs_asks_for_no_proof(tmp_path):
+    pytest.importorskip('torch')
+    from birdclf.export import licenses_of, model_card
+    from birdclf.train import Recipe
+    paint_folder(tmp_path, NAMES[:2], n=2)
+    records = read_folder(tmp_path, birds(*NAMES))
+    paths = [record.path.relative_to(tmp_path) for record in records]
+    for license, about, proof in (('own', "All photographs of the species are the photographer's own.", False),
+                                  ('cc-by', "Of the 4 photographs of the species, 3 are the photographer's own, and 1 has other terms.", True)):
+        (tmp_path/'metadata.csv').write_text('\n'.join(['path,license', *(f'{path},own' for path in paths[:-1]), f'{paths[-1]},{license}']), encoding='utf-8')
+        assert licenses_of(tmp_path, records) == about
+        card = model_card(birds(*NAMES), Recipe(), records, [], about)
+        assert about in card and ('can prove' in card) == ('demonstration' in card) == proof
+    assert licenses_of(tmp_path, records[-1:]) == 'Of the 1 photograph of the species, 1 has other terms.'
 
 
 def test_a_report_on_dogs_speaks_of_dogs(tmp_path, monkeypatch):

@@ -384,6 +384,28 @@ def test_ctrl_c_stops_it_and_the_next_run_goes_on(tmp_path):
     assert {row.status for row in rows_of(tmp_path).values()} == {'verified', 'rejected'}
 
 
+@pytest.mark.parametrize('seen', [0, 1, 2])
+def test_somebody_who_presses_ctrl_c_again_and_again(tmp_path, seen):
+    "It ends once, with one sentence, whatever it is at: clearing up, saying so, or leaving Python"
+    many(tmp_path)
+    process = subprocess.Popen([sys.executable, '-c', 'import sys; from birdclf.cli import main; sys.exit(main())', 'verify', '--data', tmp_path],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    thumbnails = tmp_path/'thumbnails'
+    while process.poll() is None and sum(path.is_file() for path in thumbnails.rglob('*')) < 1+8*seen: time.sleep(.01)
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(.05)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130 and err.endswith('birdclf: Stopped. Nothing is lost; the same command goes on from here.\n') and ' left.' in out
+    assert not re.search('Traceback|Exception|terminate', err)
+
+
+def test_one_is_no_plural():
+    from birdclf.verify import Verified
+    assert '1 photograph verified' in str(Verified(photographs=1, copies=1, groups=1)) and str(Verified(copies=1, groups=1)).endswith('; 1 copy of 1 photograph')
+    assert str(Verified(copies=2, groups=1)).endswith('; 2 copies of 1 photograph')
+
+
 def test_the_second_run_does_no_work_and_a_persons_word_stands(tmp_path, classifier, monkeypatch):
     gathered(tmp_path, {'0.jpg': JPEG, '1.jpg': JPEG, '2.jpg': saved(made_up(2)), 'empty.jpg': b''})
     with Manifest(tmp_path, decide=True) as people:
