@@ -35,9 +35,10 @@ def _line(row, species):
                 **{name: getattr(row, name) for name in _SAME})
 
 # %% ../nbs/33_handover.ipynb #8c9c0bba
-def _leaving(manifest, sealed):
-    "What is kept, and the strangers"
-    yield from kept(manifest, sealed)
+def _leaving(manifest, sealed, species):
+    "What is kept of the birds on the list, and the strangers"
+    names = {bird.scientific for bird in species}
+    yield from (row for row in kept(manifest, sealed) if row.bird in names)
     yield from strangers(manifest, sealed)
 
 # %% ../nbs/33_handover.ipynb #a7569e61
@@ -56,13 +57,22 @@ def _credit(line):
 # %% ../nbs/33_handover.ipynb #4b31d836
 _OUR_FILE = r'(?:(?:other_birds|not_bird)/)?[^/\\]*[^/\\.][^/\\]*/[0-9a-f]{16}\.[a-z]{3,4}' # As `_line` names them
 
-def _exported(folder):
-    "The files that the last export made; a `ManifestError` if something else is in the `folder`"
+def _ours(folder, lines, sealed):
+    "The paths in `lines` that are ours; a `ManifestError` where photographs would vanish that nobody spoke of"
+    mine = [line for line in lines if re.fullmatch(_OUR_FILE, line.get('path', ''))]
+    closed = [line for line in mine if line['license'] in SEALED and (folder/line['path']).is_file()]
+    if closed and not sealed: raise ManifestError(
+        f'{folder} was made for training, and may not be passed on: {len(closed):,} photographs would have to be taken '
+        'out of it. Export into another folder, or again with --for-training.')
+    return {line['path'] for line in mine}
+
+def _exported(folder, sealed=True):
+    "The files that the last export made; a `ManifestError` if something else is in the `folder`, or more than may be"
     if not folder.exists(): return set()
     why = ''
     try:
         lines = metadata(folder, 'found_by')
-        if lines is not None: return {line['path'] for line in lines if re.fullmatch(_OUR_FILE, line.get('path', ''))}
+        if lines is not None: return _ours(folder, lines, sealed)
         if all(path.name.endswith('.part') for path in folder.iterdir()): return set()
     except PhotosError as e: why = f': {str(e).rstrip(".")}'
     except OSError as e: why = f': {e.strerror}'
@@ -72,7 +82,7 @@ def _exported(folder):
 # %% ../nbs/33_handover.ipynb #9b381d27
 _TITLE = '# Who took these photographs\n\nEach is under its own licence, which is named with it.\n\n'
 _TITLE_SEALED = ('# Not for passing on\n\nThis folder was made for training. It may hold photographs that nobody has '
-                 'allowed to be passed on; for a folder without them, export again without `--for-training`.\n\n')
+                 'allowed to be passed on; for one without them, export into another without `--for-training`.\n\n')
 
 def _papers(manifest, folder, species, gone, sealed):
     "Write the two lists of what is kept, and take away those of the files `gone` that are not in them; their length"
@@ -80,7 +90,7 @@ def _papers(manifest, folder, species, gone, sealed):
     with (new_metadata(folder, _COLUMNS) as write,
           whole(folder/'ATTRIBUTION.md', 'w', encoding='utf-8', newline='') as text):
         text.write(_TITLE_SEALED if sealed else _TITLE)
-        for row in _leaving(manifest, sealed):
+        for row in _leaving(manifest, sealed, species):
             line = _line(row, species)
             write(line)
             text.write(_credit(line))
@@ -114,15 +124,16 @@ def export_folder(
     bar:Callable=_silent, # Goes around the photographs, and may show how far it is
 )->int:                  # How many photographs are in it now
     "The kept photographs as `<German or scientific name>/*.jpg`, strangers beside them, with their papers and `species.csv`"
-    folder, before = Path(folder), _exported(Path(folder))
+    folder, before = Path(folder), _exported(Path(folder), sealed)
     with manifest.snapshot():
-        if any(folder.resolve() in file_of(manifest, row).resolve().parents for row in _leaving(manifest, sealed)):
+        leaving = _leaving(manifest, sealed, species)
+        if any(folder.resolve() in file_of(manifest, row).resolve().parents for row in leaving):
             raise ManifestError(f'{folder} is where some of these photographs come from. Choose another folder.')
         try:
             folder.mkdir(parents=True, exist_ok=True)
             save_species(species, folder/LIST)
             n = _papers(manifest, folder, species, before, sealed)
-            rows = bar(_leaving(manifest, sealed), total=n, unit=' photos')
+            rows = bar(_leaving(manifest, sealed, species), total=n, unit=' photos')
             places = ((file_of(manifest, row), _line(row, species)['path']) for row in rows)
             return sum(_copy(file, folder/path) for file,path in places)
         except OSError as e: raise _cannot(e, folder) from e

@@ -29,6 +29,7 @@ from .species import SpeciesList
 PAPERS = ('title', 'creator', 'creator_url', 'license_version', 'license_url', 'license_statement', 'attribution',
           'changes', 'page_url', 'file_url', 'observation_id', 'observed_on', 'query', 'retrieved_at')
 _WORDS = {'mine': License(OWN), 'unknown': License(), 'own': License('arr')} # The last one is somebody else's
+_LICENSE = 'license','license_version','license_url','license_statement'
 
 def license_of(
     said:str, # 'mine', 'unknown', or a licence as a person writes it
@@ -47,6 +48,21 @@ def papers_of(
     if spoken and named.casefold() in ('', 'own', 'unknown'): return papers | _licensed(spoken)
     return _licensed(named, line.get('license_version', '')) | papers if named else papers
 
+# %% ../nbs/13_intake.ipynb #a904c513
+def _as_it_left(line:dict[str,str], row:Row)->dict[str,str]:
+    "A `line` of metadata.csv without what an export has made of what is known of `row`"
+    hand = f'{row.source}/{row.observer_id or row.creator or row.id}'
+    same = {'source'} if line.get('source')==hand else set()
+    if row.license==OWN and line.get('license', '').strip().casefold()=='own': same.update(_LICENSE)
+    return {name: text for name,text in line.items() if name not in same}
+
+def _spoken(said):
+    "What was said of all photographs; a refusal where that is no licence"
+    word = said.strip().casefold()
+    if word=='own': return 'mine'
+    if not word or word=='unknown' or license_of(said).code: return said
+    raise PhotosError(f'{said!r} is no licence that we know. Say mine, unknown, or a licence such as CC BY 4.0.')
+
 def _licensed(named, version=''):
     said = f'{named} {version}'.strip()
     license = license_of(said) if license_of(said).code else license_of(named)
@@ -60,7 +76,8 @@ class Folder:
         birds:SpeciesList,
         license:str='',    # Of all photographs of which the table names none; see `license_of`
     ):
-        self.folder, self.license = Path(folder).resolve(), license
+        self.folder, self.license = Path(folder).resolve(), _spoken(license)
+        self.before = '' # What was said the last time: it holds for what is new
         self.told = set() # Paths in the table that are of a file
         if not self.folder.is_dir(): raise PhotosError(
             f'{folder} is not a folder. Give one that holds a folder of photographs for each bird.')
@@ -77,12 +94,20 @@ class Folder:
 
 # %% ../nbs/13_intake.ipynb #b3671058
 @patch
-def papers(self:Folder, path:Path, digest:str)->dict[str,str]:
+def papers(self:Folder, path:Path, digest:str, row:Row|None=None)->dict[str,str]: # `row` is there already
     "What is known of a photograph, as fields of its row: by its path, or by what is in it"
     named = as_written(self.name(path))
     known = named if named in self.lines else self.by_sum.get(digest, named)
     self.told.add(known)
-    return papers_of(self.lines.get(known, {}), self.license)
+    line = self.lines.get(known, {})
+    return papers_of(_as_it_left(line, row), self.license) if row else papers_of(line, self.license or self.before)
+
+@patch
+def remember(self:Folder, manifest:Manifest):
+    "Note in `manifest` what was said of all photographs here, or look up what was"
+    name = f'license {self.folder}'
+    if self.license: manifest.note(name, self.license)
+    else: self.before = manifest.note(name)
 
 # %% ../nbs/13_intake.ipynb #9a6c5d6d
 def _some(names:list[str], most:int=3)->str:
@@ -162,6 +187,8 @@ class TakenUp:
     copies:list=field(default_factory=list)  # Names of files with the same in them as one before
     useless:list=field(default_factory=list) # Names of files that are no photographs
     nameless:list=field(default_factory=list) # Those whose names no manifest can hold
+    locked:list=field(default_factory=list)  # Those that cannot be read
+    changed:list=field(default_factory=list) # Those in which there is something else now
     gone:list=field(default_factory=list)    # Names that were there once
     torn:list=field(default_factory=list)    # Of copies that lie in the folders of two birds, two names each
 
@@ -175,13 +202,15 @@ class _Round:
         self.before = list(manifest.rows(source='folder'))
         self.by_sum = {row.sha256: row for row in self.before if row.sha256}
         self.by_path = {row.path: row for row in self.before}
-        self.mended = []
+        self.mended, self.paths, self.locked = [], set(), set()
 
     def look(self, path:Path, species:str)->Row|None:
         "The row for a file, if it takes a new one"
         row = self.by_path.get(str(path))
         look = look_at(path, row)
+        self.paths.add(str(path))
         if look.reason: self._useless(path, look)
+        if look.size is None and row and row.sha256: return self.locked.add(str(path)) # What is known of it stays
         places = self.there.setdefault(look.digest, [])
         places.append((path, species))
         if len(places)>1 or look.digest in self.by_sum: return None
@@ -189,9 +218,12 @@ class _Round:
         if row is None or row.sha256: return fresh
         if look.size is not None: self.mended.append(replace(fresh, source_id=row.source_id)) # It can be read by now
 
-    def _useless(self, path, look):
-        kind = self.report.nameless if 'UTF-8' in look.reason else self.report.useless
-        kind.append(self.folder.name(path))
+# %% ../nbs/13_intake.ipynb #b5c7877c
+@patch
+def _useless(self:_Round, path, look):
+    kinds = self.report.locked if look.size is None else self.report.useless
+    if 'UTF-8' in look.reason: kinds = self.report.nameless
+    kinds.append(self.folder.name(path))
 
 # %% ../nbs/13_intake.ipynb #30dff63b
 def _lies_elsewhere(row, folder):
@@ -207,12 +239,14 @@ def settled(self:_Round, row:Row)->Row:
     places = self.there.get(row.sha256) if row.sha256 else None
     if not places:
         if not row.sha256 or not Path(row.path).is_relative_to(self.folder.folder): return row
-        return row if row.reason==MISSING else replace(row, status='rejected', reason=MISSING)
+        reason = CHANGED if row.path in self.paths else MISSING
+        if row.reason==reason or row.path in self.locked: return row
+        return replace(row, status='rejected', reason=reason)
     path, species = next((place for place in places if str(place[0])==row.path), places[0])
     back = dict(status='downloaded', reason='') if row.reason in (MISSING, CHANGED) else {}
     if (row.path, row.species)!=(str(path), species) and not _lies_elsewhere(row, self.folder.folder):
         back |= dict(path=str(path), species=species, fetched_at=now())
-    return replace(row, **back, **self.folder.papers(path, row.sha256))
+    return replace(row, **back, **self.folder.papers(path, row.sha256, row))
 
 # %% ../nbs/13_intake.ipynb #43b2ce62
 @patch
@@ -220,7 +254,8 @@ def count(self:_Round, row:Row, after:Row)->str:
     "Count what has become of `row`; in a word, '' if nothing"
     report = self.report
     if after.status=='rejected':
-        if after.reason!=row.reason: report.gone.append(self.folder.name(Path(row.path)))
+        names = report.changed if after.reason==CHANGED else report.gone
+        if after.reason!=row.reason: names.append(self.folder.name(Path(row.path)))
         return 'gone' if after.reason!=row.reason else 'papers' if after!=row else ''
     report.known += row.sha256 in self.there
     report.moved += after.path!=row.path
@@ -231,6 +266,7 @@ def count(self:_Round, row:Row, after:Row)->str:
     if (after.path, after.species)!=(row.path, row.species): return 'moved'
     return 'papers' if papers else 'back' if after!=row else ''
 
+# %% ../nbs/13_intake.ipynb #8d99d12f
 @patch
 def settle(self:_Round):
     "Write down what has become of all that was known"
@@ -250,6 +286,7 @@ def take_up(
     bar:Callable=tqdm, # Shows how far it is
 )->TakenUp:
     "Bring `manifest` up to what is in `folder`; a second call takes up what has changed since the first"
+    folder.remember(manifest)
     going = _Round(manifest, folder)
     with remember_ctrl_c() as check, bar(folder.files, desc='photographs', unit='file') as files:
         for part in in_parts(files, 100):
@@ -272,9 +309,11 @@ def _sentences(found):
     if found.moved: yield f'Moved: {found.moved:,}; the manifest knows where they are now.' + (
         f' In the folder of another bird, and counted as that one: {found.renamed:,}.' if found.renamed else '')
     if found.papers: yield f'With papers that they did not have before: {found.papers:,}.'
-    for names,what in ((found.gone, 'Gone from the folder, and put aside until they come back'),
+    for names,what in ((found.changed, 'In these there is something else now; what it was before is put aside'),
+                       (found.gone, 'Gone from the folder, and put aside until they come back'),
                        (found.copies, 'The same as another file, byte for byte, and counted once'),
                        (found.useless, 'These are no photographs'),
+                       (found.locked, 'These cannot be read; change their rights, and import again'),
                        (found.nameless, 'Not taken up, because their names are not in UTF-8')):
         if names: yield f'{what}: {_some(names)}.'
     if found.nameless: yield 'Rename them, and import again.'

@@ -984,7 +984,7 @@ def test_own_photographs_are_cleaned_split_and_trained_on_and_not_passed_on(tmp_
         first, second, third, *_ = manifest.rows(species='Turdus merula')
         manifest.decide(first.id, 'drop', 'Ida'), manifest.decide(second.id, 'relabel', 'Ida', 'Oriolus oriolus'), manifest.decide(third.id, 'keep', 'Ida')
     status, out, err = birdclf('split', '--data', tmp_path/'data')
-    assert (status, err) == (0, '') and '29 of these photographs are by one hand' in out and '29 may not be passed on' in out and 'Next: birdclf export --for-training FOLDER' in out
+    assert (status, err) == (0, '') and '29 of these photographs are by one hand' in out and '29 may not be passed on' in out and 'Next: birdclf export --for-training exported' in out
     status, out, err = birdclf('export', tmp_path/'out', '--data', tmp_path/'data')
     assert status == 0 and '0 photographs' in out and '29 are left out because of their licence' in out and '--for-training' in out and not list((tmp_path/'out').rglob('*.jpg'))
     status, out, err = birdclf('export', '--for-training', tmp_path/'own', '--data', tmp_path/'data')
@@ -996,7 +996,9 @@ def test_own_photographs_are_cleaned_split_and_trained_on_and_not_passed_on(tmp_
     assert Counter(r.split for r in records) == {'train': 23, 'test': 6} and len({r.group for r in records}) == 29
     one = next((tmp_path/'own').rglob('*.jpg'))
     shutil.copyfile(one, f'{one}.part') # As an export leaves it that was shot in the middle of a file
-    assert birdclf('export', tmp_path/'own', '--data', tmp_path/'data')[0] == 0 and not list((tmp_path/'own').rglob('*.jpg*')) # Exported for everybody, they go
+    assert birdclf('export', '--for-training', tmp_path/'own', '--data', tmp_path/'data')[0] == 0 and len(list((tmp_path/'own').rglob('*.jpg*'))) == 29
+    status, out, err = birdclf('export', tmp_path/'own', '--data', tmp_path/'data') # Exported for everybody, they would all go
+    assert (status, out) == (2, '') and err.count('\n') == 1 and '29 photographs would have to be taken out of it' in err and len(list((tmp_path/'own').rglob('*.jpg'))) == 29
 
 
 def test_several_folders_of_one_bird_are_one(tmp_path):
@@ -1197,8 +1199,8 @@ def test_a_second_import_knows_what_is_gone_and_what_is_back(tmp_path):
     (mine/'Amsel'/'0.jpg').rename(tmp_path/'aside.jpg')
     shutil.copyfile(tmp_path/'other'/'Pirol'/'0.jpg', mine/'Amsel'/'0.jpg')
     status, out, err = birdclf('import', mine, '--data', data)
-    assert (status, err) == (0, '') and out.startswith('1 photographs are in the manifest now; 2 were there already') and 'put aside until they come back: Amsel/0.jpg.' in out
-    assert Counter((row.status, row.reason) for row in rows_of(data)) == {('downloaded', ''): 3, ('rejected', 'the file is missing'): 1}
+    assert (status, err) == (0, '') and out.startswith('1 photographs are in the manifest now; 2 were there already') and 'what it was before is put aside: Amsel/0.jpg.' in out
+    assert Counter((row.status, row.reason) for row in rows_of(data)) == {('downloaded', ''): 3, ('rejected', 'the file has changed since it was fetched'): 1}
     assert 'Gone' not in birdclf('import', tmp_path/'other', '--data', data)[1]
     (tmp_path/'aside.jpg').rename(mine/'Amsel'/'back.jpg')
     out = birdclf('import', mine, '--data', data)[1]
@@ -1232,7 +1234,7 @@ def test_what_was_not_readable_and_is_no_photograph_is_not_counted(tmp_path):
     assert birdclf('import', mine, '--data', data)[1].startswith('1 photographs are in the manifest now; 1 were')
 
 
-@pytest.mark.parametrize('said, code, out_of', [('mine', 'own', 4), ('Mine ', 'own', 4), ('unknown', '', 0), ('CC BY-SA 4.0', 'by-sa', 4), ('cc0', 'cc0', 4), ('All rights reserved', 'arr', 0), ('ask Ida', '', 0), ('CC BY-ND 4.0', 'by-nd', 0)])
+@pytest.mark.parametrize('said, code, out_of', [('mine', 'own', 4), ('Mine ', 'own', 4), ('unknown', '', 0), ('CC BY-SA 4.0', 'by-sa', 4), ('cc0', 'cc0', 4), ('own', 'own', 4), ('All rights reserved', 'arr', 0), ('CC BY-ND 4.0', 'by-nd', 0)])
 @pytest.mark.parametrize('later', [False, True])
 def test_whose_they_are_is_said_once_for_all(tmp_path, said, code, out_of, later):
     "At the first import or at a second; what the table says comes before it"
@@ -1241,9 +1243,9 @@ def test_whose_they_are_is_said_once_for_all(tmp_path, said, code, out_of, later
     if later: assert birdclf('import', mine, '--data', data)[0] == 0
     status, out, err = birdclf('import', mine, '--license', said, '--data', data)
     assert (status, err) == (0, '') and {row.license for row in rows_of(data)} == {code} and ('Nothing says that 4' in out) == (not out_of)
-    assert ('no licence that we know' in out) == (said == 'ask Ida')
-    assert birdclf('import', mine, '--data', data)[0] == 0 and {row.license for row in rows_of(data)} == {code}
-    assert birdclf('export', tmp_path/'out', '--data', data)[1].startswith(f'{out_of} photographs')
+    paint_folder(mine, ['Stockente'], n=1, size=(80, 64)) # What was said holds for what comes later
+    assert birdclf('import', mine, '--data', data)[0] == 0 and len(rows_of(data)) == 5 and {row.license for row in rows_of(data)} == {code}
+    assert birdclf('export', tmp_path/'out', '--data', data)[1].startswith(f'{out_of and 5} photographs')
     lines_of(mine, 'license', license='CC BY 4.0')
     assert birdclf('import', mine, '--licence', said, '--data', data)[0] == 0 and {(row.license, row.license_version) for row in rows_of(data)} == {('by', '4.0')}
 
@@ -1258,6 +1260,72 @@ def test_what_is_mine_is_not_the_next_ones(tmp_path):
     status, out, err = birdclf('import', tmp_path/'out', '--data', tmp_path/'b')
     assert (status, err) == (0, '') and 'Nothing says that 4 of them may be passed on' in out and {row.license for row in rows_of(tmp_path/'b')} == {'arr'}
     assert birdclf('import', tmp_path/'out', '--license', 'mine', '--data', tmp_path/'b')[0] == 0 and {row.license for row in rows_of(tmp_path/'b')} == {'own'}
+
+
+def test_what_is_mine_stays_mine_when_it_comes_home(tmp_path):
+    "One's own export, imported into the data that it came from, changes no papers"
+    paint_folder(tmp_path/'mine', ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    lines_of(tmp_path/'mine', 'source', source='Ida')
+    assert birdclf('import', tmp_path/'mine', '--license', 'mine', '--data', tmp_path/'a')[0] == 0
+    before = rows_of(tmp_path/'a')
+    assert birdclf('export', tmp_path/'out', '--data', tmp_path/'a')[1].startswith('4 photographs')
+    status, out, err = birdclf('import', tmp_path/'out', '--data', tmp_path/'a')
+    assert (status, err) == (0, '') and 'With papers' not in out and rows_of(tmp_path/'a') == before
+    assert birdclf('export', tmp_path/'out', '--data', tmp_path/'a')[1].startswith('4 photographs')
+
+
+@pytest.mark.parametrize('said', ['mein', 'CC BY 5.0', 'ask Ida'])
+def test_a_licence_that_is_none_replaces_no_good_one(tmp_path, said):
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    assert birdclf('import', mine, '--license', 'CC BY 4.0', '--data', data)[0] == 0
+    status, out, err = birdclf('import', mine, '--license', said, '--data', data)
+    assert (status, out) == (2, '') and err.count('\n') == 1 and 'Say mine, unknown, or a licence such as CC BY 4.0' in err and {row.license for row in rows_of(data)} == {'by'}
+
+
+def test_what_was_said_of_one_folder_is_not_said_of_the_next(tmp_path):
+    for name, seed in (('mine', 1), ('theirs', 2)): paint_folder(tmp_path/name, ['Amsel', 'Pirol'], n=2, size=(80, 64), seed=seed)
+    assert birdclf('import', tmp_path/'mine', '--license', 'mine', '--data', tmp_path/'data')[0] == 0
+    assert birdclf('import', tmp_path/'theirs', '--data', tmp_path/'data')[0] == 0
+    assert {(Path(row.path).parent.parent.name, row.license) for row in rows_of(tmp_path/'data')} == {('mine', 'own'), ('theirs', '')}
+
+
+def test_a_photograph_that_was_replaced_in_place_is_told_and_taken_up(tmp_path):
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    assert birdclf('import', mine, '--data', data)[0] == 0
+    paint_folder(tmp_path/'more', ['Amsel'], n=1, seed=9, size=(90, 64))[0].replace(mine/'Amsel'/'0.jpg')
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert (status, err) == (0, '') and out.startswith('1 photograph') and 'there is something else now; what it was before is put aside: Amsel/0.jpg.' in out and 'Gone' not in out
+    assert Counter((row.status, row.reason) for row in rows_of(data)) == {('downloaded', ''): 4, ('rejected', 'the file has changed since it was fetched'): 1}
+    assert 'something else' not in birdclf('import', mine, '--data', data)[1]
+
+
+def test_a_photograph_that_nobody_may_read_is_told_and_is_not_gone(tmp_path, monkeypatch):
+    mine, data, read = tmp_path/'mine', tmp_path/'data', intake._read
+    paint_folder(mine, ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    assert birdclf('import', mine, '--data', data)[0] == 0
+    before = rows_of(data)
+    os.utime(mine/'Amsel'/'0.jpg') # Somebody has touched it
+    (mine/'Amsel'/'new.jpg').write_bytes(b'x')
+    monkeypatch.setattr(intake, '_read', lambda path: (None, 'not a photograph: unreadable') if path.name in ('0.jpg', 'new.jpg') else read(path))
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert (status, err) == (0, '') and 'cannot be read; change their rights, and import again: Amsel/0.jpg, Amsel/new.jpg' in out and 'no photographs' not in out and 'Gone' not in out
+    assert [row for row in rows_of(data) if row.sha256] == before
+
+
+def test_a_list_that_has_become_shorter_leaves_the_others_out(tmp_path):
+    "The folder that leaves is about the birds of its list, and of no others"
+    data = tmp_path/'data'
+    paint_folder(tmp_path/'mine', ['Amsel', 'Pirol', 'Stockente'], n=5, size=(80, 64))
+    assert birdclf('import', tmp_path/'mine', '--license', 'mine', '--data', data)[0] == 0
+    (tmp_path/'two.csv').write_text('scientific,german,english\nTurdus merula,Amsel,Blackbird\nOriolus oriolus,Pirol,Oriole\n', encoding='utf-8')
+    assert birdclf('species', tmp_path/'two.csv', '--use', '--data', data)[0] == 0
+    status, out, err = birdclf('split', '--data', data)
+    assert (status, err) == (0, '') and out.startswith('10 photographs of 2 birds') and 'left out: 5 that are of birds that are not on the list' in out
+    status, out, err = birdclf('export', tmp_path/'out', '--data', data)
+    assert (status, err) == (0, '') and out.startswith('10 photographs')
+    assert Counter(r.species for r in read_folder(tmp_path/'out', load_species(tmp_path/'out'/'species.csv'))) == {'Amsel': 5, 'Pirol': 5}
 
 
 def test_all_names_that_nobody_knows_are_told_at_once(tmp_path):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from birdclf.manifest import Manifest, ManifestError, Row, kept
 from birdclf.species import load_species
-from birdclf.split import leaks, split
+from birdclf.split import check_kept, leaks, split
 
 SLOWLY = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 BIRDS = [f'Avis {letter}' for letter in 'abcdef']
@@ -200,7 +200,7 @@ def test_what_is_found_out_later_is_reported_and_moves_nothing():
         ends = [next(row for row in manifest.rows() if row.split==side) for side in ('train', 'test')]
         manifest.update([replace(row, observer_id='inat:the same') for row in ends])
         before, report = sides_of(manifest.rows()), split(manifest)
-        assert report.leaks == leaks(kept(manifest)) == [('photographer', 'inat:the same')] and 'LEAK' in str(report)
+        assert report.leaks == leaks(kept(manifest)) == [('photographer', 'inat:the same')] and 'LEAK: photographer inat:the same is on both sides\n' in str(report) and 'To split anew, take up the photographs in another folder with --data' in str(report)
         assert sides_of(manifest.rows()) == before
         manifest.decide(ends[1].id, 'drop', 'Ida') # What the report advises
         assert split(manifest).leaks == []
@@ -308,6 +308,13 @@ def test_two_hands_are_never_parted():
     rows = [Row(BIRDS[n%3], 'folder', str(n), status='verified', observer_id='Ida' if n<24 else 'Ben') for n in range(30)]
     with holding(rows) as manifest:
         assert (split(manifest).parted, parted(list(manifest.rows()))) == (0, [])
+
+
+def test_one_photograph_of_each_bird_is_told_as_that():
+    "There are no others that could be copies, and no table that anything could be taken out of"
+    with holding([Row(bird, 'folder', bird, license='by', status='verified') for bird in BIRDS]) as manifest:
+        with pytest.raises(ManifestError, match='Of 6 birds none has a second photograph') as error: check_kept(manifest)
+        assert 'metadata.csv' not in str(error.value)
 
 
 def test_nothing_kept_is_refused():
