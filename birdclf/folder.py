@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OTHER_BIRD', 'NOT_BIRD', 'LIST', 'SIDES', 'Record', 'labels_of', 'PhotosError', 'metadata', 'as_written',
            'read_metadata', 'new_metadata', 'folder_name', 'list_in', 'birds_of', 'folders_in', 'files_in', 'top_of',
-           'species_folders', 'read_folder', 'remarks', 'check_writable', 'one_by_one', 'on_side']
+           'species_folders', 'UnknownBirds', 'read_folder', 'remarks', 'check_writable', 'one_by_one', 'on_side']
 
 # %% ../nbs/31_folder.ipynb #00000002
 import csv,os,re
@@ -123,12 +123,30 @@ def _made_by_people(path):
 
 def folders_in(folder:Path)->list[Path]:
     "The folders in `folder`, without those that no person has made"
-    if not folder.is_dir(): return []
-    ours = (path for path in folder.iterdir() if _made_by_people(Path(path.name)))
-    return sorted(path for path in ours if path.is_dir() and not path.name.startswith(('@', '#', '$', '~', '__')))
+    if not os.path.isdir(folder): return []
+    try: ours = [path for path in folder.iterdir() if _made_by_people(Path(path.name))]
+    except OSError as e: raise _locked(e) from e
+    found = (path for path in ours if os.path.isdir(path))
+    return sorted(path for path in found if not path.name.startswith(('@', '#', '$', '~', '__')))
+
+def _locked(error):
+    return PhotosError(f'The folder {error.filename} cannot be read: {error.strerror}. Change its rights, or take it '
+                       'away.')
+
+def _refuse(error): raise _locked(error)
 
 def _files(folder):
-    return (path for path in folder.rglob('*') if _made_by_people(path.relative_to(folder)) and path.is_file())
+    "The files under `folder`, also where links lead; no folder twice, and none that this one lies in"
+    if not os.path.isdir(folder): return
+    start, seen = Path(os.path.realpath(folder)), set()
+    for here,folders,names in os.walk(folder, onerror=_refuse, followlinks=True):
+        place = os.path.realpath(here)
+        if place in seen or (seen and start.is_relative_to(place)): folders.clear()
+        else:
+            files = (Path(here, name) for name in names if _made_by_people(Path(name)))
+            yield from (path for path in files if os.path.isfile(path))
+        folders[:] = sorted(name for name in folders if _made_by_people(Path(name)))
+        seen.add(place)
 
 def files_in(folder:Path)->list[Path]:
     "The files under `folder`, without what systems leave behind: thumbnails, what was deleted, notes to themselves"
@@ -141,30 +159,51 @@ def _as_text(name):
     except UnicodeEncodeError: return os.fsencode(name).decode('latin-1')
     return name
 
+_STRANGERS = 'other_birds','not_bird'
+_APART = *_STRANGERS, _TABLE # A folder of that last name is told of where it is read
+
 def top_of(folder:Path)->Path:
     "Where the birds' folders are: in `folder/species`, or in `folder` itself"
-    return folder/'species' if (folder/'species').is_dir() else folder
+    return folder/'species' if os.path.isdir(folder/'species') else folder
 
 def species_folders(folder:Path, species:SpeciesList)->list[tuple[Path,Species]]:
     "The folders of photographs in `folder`, but for empty ones and our own, and which bird each is named after"
-    apart = 'other_birds', 'not_bird', _TABLE # A folder of that last name is told of where it is read
     found, unknown = [], []
     for kind in folders_in(top_of(folder)):
-        if kind.name in apart or (kind/'manifest.sqlite').exists() or not any(_files(kind)): continue
+        if kind.name in _APART or os.path.exists(kind/'manifest.sqlite') or not any(_files(kind)): continue
         try: found.append((kind, species.find(_as_text(kind.name))))
         except SpeciesError as e: unknown.append((kind.name, str(e)))
-    if unknown: raise _not_ours(unknown)
+    if (unknown or not found) and (other := _meant(folder, species)): raise PhotosError(other)
+    if unknown: raise _not_ours(unknown, species)
     return found
 
 # %% ../nbs/31_folder.ipynb #ac9beb82
-def _not_ours(unknown):
+class UnknownBirds(PhotosError):
+    "Folders are named after birds that are not on the list"
+
+def _knows(species, folder):
+    "Is `folder` named after one of `species`?"
+    try: return bool(species.find(_as_text(folder.name)))
+    except SpeciesError: return False
+
+def _meant(folder, species):
+    "A sentence about the folder that was probably meant; '' where it is this one"
+    if any(_knows(species, kind) for kind in folders_in(top_of(folder))): return ''
+    inside = (kind for kind in folders_in(folder) if kind.name not in _APART)
+    for kind in inside:
+        if any(_knows(species, bird) for bird in folders_in(kind)): return f'The birds are in {kind}: give that folder.'
+    if not _knows(species, folder.resolve()): return ''
+    return f'{folder} is the folder of one bird. Give the one that it lies in: {folder.resolve().parent}'
+
+def _not_ours(unknown, species):
     "What to say of folders whose names nobody knows"
     one, plain = len(unknown)==1, 'Check the spelling, or add the bird to the list.'
     hints = [why for _,why in unknown if one or plain not in why]
     if len(hints)<len(unknown): hints.append(plain.replace('bird', 'birds'))
+    if species==load_species(): hints.append('This is the list of the book.')
     head = f'The folder {unknown[0][0]!r} is no species of this list.' if one else (
         f"{len(unknown)} folders are no species of this list: {', '.join(repr(name) for name,_ in unknown)}.")
-    return PhotosError(
+    return UnknownBirds(
         f"{head} {' '.join(hints)} If it is on purpose that {'this bird is' if one else 'they are'} "
         f"none of them, put {'the folder' if one else 'a folder of other birds'} into 'other_birds'; "
         f"{'if it' if one else 'one that'} holds no birds, into 'not_bird'.")
@@ -173,8 +212,8 @@ def _record(folder, path, name, line):
     "What `line` of metadata.csv says of one photograph"
     key = path.relative_to(folder).as_posix()
     others = [f'{kind} {line[kind]}' for kind in ('duplicate_group', 'observation_id') if line.get(kind)]
-    return Record(path, name, line.get('source') or key, line.get('split') or '', line.get('mini') or '',
-                  (key, *others))
+    split, mini = ((line.get(column) or '').strip().casefold() for column in ('split', 'mini'))
+    return Record(path, name, line.get('source') or key, {'training': 'train'}.get(split, split), mini, (key, *others))
 
 # %% ../nbs/31_folder.ipynb #4984c392
 def _of_species(folder, species):
@@ -185,14 +224,21 @@ def _of_species(folder, species):
             line = table.get(as_written(path.relative_to(folder).as_posix()), {})
             yield _record(folder, path, bird.german, line)
 
+def _loose(folder):
+    "The files that lie in `folder` itself"
+    if not os.path.isdir(folder): return []
+    return sorted(path for path in folder.iterdir() if _made_by_people(Path(path.name)) and os.path.isfile(path))
+
 def _of_strangers(folder):
     "The records of other birds, and of what is none"
-    for part,label in (('other_birds', OTHER_BIRD), ('not_bird', NOT_BIRD)):
+    for part,label in zip(_STRANGERS, (OTHER_BIRD, NOT_BIRD)):
         first = {} # `Jackdaw` and `jackdaw` are one kind
         for kind in folders_in(folder/part):
             name = first.setdefault(tuple(spellings(kind.name)) or kind.name, kind.name)
             for path in files_in(kind):
                 yield Record(path, label, f'{part}/{name}', ties=(path.relative_to(folder).as_posix(),))
+        for path in _loose(folder/part):
+            yield Record(path, label, f'{part}/unsorted', ties=(path.relative_to(folder).as_posix(),))
 
 # %% ../nbs/31_folder.ipynb #c6ab384b
 def read_folder(
@@ -215,11 +261,19 @@ def remarks(
 )->list[str]:         # Sentences
     "How metadata.csv was read if it is not in UTF-8, and which folders are put together: they are of the same bird"
     birds, folder = {}, Path(folder)
+    read_metadata(folder) # Or a sentence that it cannot be read
     for kind,bird in species_folders(folder, species):
         birds.setdefault(bird.german, []).append(f'{kind.name}/')
-    return _guess(folder/_TABLE)+[
+    return _guess(folder/_TABLE)+_beside(folder)+[
         f"{', '.join(kinds[:-1])} and {kinds[-1]} are the same bird ({name}): their photographs were put together."
         for name,kinds in birds.items() if len(kinds)>1]
+
+def _beside(folder):
+    "A sentence about what hides behind `species/`"
+    if top_of(folder)==folder: return []
+    kinds = [kind for kind in folders_in(folder) if kind.name not in ('species', *_APART) and any(_files(kind))]
+    names = ', '.join(kind.name for kind in kinds if not os.path.exists(kind/'manifest.sqlite'))
+    return [f"Only what lies in {folder/'species'} is read. Passed over: {names}."] if names else []
 
 def _guess(table):
     "A sentence about a table whose writing was guessed"
@@ -278,7 +332,12 @@ def on_side(
 )->list[Record]:
     "Those of `records` that are on that side"
     if side=='both': return records
-    if not any(r.split for r in records if r.species not in (OTHER_BIRD, NOT_BIRD)): raise PhotosError(
+    given = sorted({r.split for r in records if r.split and r.species not in (OTHER_BIRD, NOT_BIRD)})
+    if not given: raise PhotosError(
         'Nobody has said which of these photographs are to be learned from, and which to judge by: metadata.csv has no '
         'sides in its column split. Run birdclf split, and then birdclf export.')
-    return [r for r in records if _side_of(r)==side.removesuffix('ing')]
+    wanted = side.removesuffix('ing')
+    if wanted not in given: raise PhotosError(
+        f'No photograph of a bird is to be used for {side}: the column split of metadata.csv has no {wanted} in it, '
+        f"only {', '.join(given)}. Write train or test there; or run birdclf split, and then birdclf export.")
+    return [r for r in records if _side_of(r)==wanted]

@@ -7,6 +7,7 @@ __all__ = ['PAPERS', 'license_of', 'papers_of', 'Folder', 'Look', 'look_at', 'ro
 
 # %% ../nbs/13_intake.ipynb #c58c80a0
 import os
+from collections import Counter
 from calendar import timegm
 from collections.abc import Callable,Iterator
 from dataclasses import dataclass,field,replace
@@ -18,12 +19,13 @@ from typing import NamedTuple
 from fastcore.basics import patch
 from tqdm import tqdm
 
-from .folder import LIST,PhotosError,as_written,files_in,folders_in,read_metadata,species_folders,top_of
+from .folder import (
+    LIST,PhotosError,UnknownBirds,as_written,files_in,folders_in,metadata,read_metadata,species_folders,top_of)
 from .license import OWN,License,read_license
 from .manifest import CHANGED,MISSING,Manifest,Row,in_parts,now
 from .photo import MAX_BYTES,PhotoError,recognise
 from .search import remember_ctrl_c
-from .species import SpeciesList
+from .species import SpeciesList,load_species
 
 # %% ../nbs/13_intake.ipynb #429c3310
 PAPERS = ('title', 'creator', 'creator_url', 'license_version', 'license_url', 'license_statement', 'attribution',
@@ -69,6 +71,11 @@ def _licensed(named, version=''):
     return dict(license=license.code, license_version=license.version, license_url=license.url, license_statement=said)
 
 # %% ../nbs/13_intake.ipynb #dbcd9bbf
+def _another(birds):
+    "How the list is changed"
+    if birds==load_species(): return 'If you have a list of your own, give it with --species LIST.'
+    return 'If the list has changed since it was given: birdclf species LIST --use'
+
 class Folder:
     "A folder with a folder of photographs for each bird, and what its table says"
     def __init__(self,
@@ -81,7 +88,8 @@ class Folder:
         self.told = set() # Paths in the table that are of a file
         if not self.folder.is_dir(): raise PhotosError(
             f'{folder} is not a folder. Give one that holds a folder of photographs for each bird.')
-        self.kinds, self.lines = species_folders(self.folder, birds), read_metadata(self.folder)
+        try: self.kinds, self.lines = species_folders(self.folder, birds), read_metadata(self.folder)
+        except UnknownBirds as e: raise UnknownBirds(f'{e} {_another(birds)}') from e
         if not self.kinds: raise PhotosError(
             f'{folder} holds no folders with photographs in them. Make one for each bird, and put the photographs '
             f'into them.{self._empty()}')
@@ -115,12 +123,16 @@ def _some(names:list[str], most:int=3)->str:
     more = f' and {len(names)-most:,} more' if len(names)>most else ''
     return ', '.join(names[:most])+more
 
+_STRANGERS = 'other_birds','not_bird'
+
 @patch
 def _empty(self:Folder):
     full = {kind for kind,_ in self.kinds}
-    names = [path.name for path in folders_in(top_of(self.folder)) if path not in full and not any(files_in(path))]
+    names = [path.name for path in folders_in(top_of(self.folder))
+             if path not in full and path.name not in _STRANGERS and not any(files_in(path))]
     return f' Passed over, because there is nothing in them: {_some(names)}.' if names else ''
 
+# %% ../nbs/13_intake.ipynb #6caae448
 @patch
 def passed_over(self:Folder)->Iterator[str]:
     "A sentence for each kind of thing that was not taken up"
@@ -129,10 +141,32 @@ def passed_over(self:Folder)->Iterator[str]:
     loose = sorted(path.name for path in top_of(self.folder).iterdir() if path.is_file() and path.name[0]!='.')
     if loose := [name for name in loose if name not in ours]: yield (
         f"In no bird's folder, and passed over: {_some(loose)}.")
-    strangers = [name for name in ('other_birds', 'not_bird') if (self.folder/name).is_dir()]
-    if strangers: yield (f"Not taken up: {' and '.join(strangers)}. "
-                         '`birdclf train` looks for them beside the birds that were exported.')
-    lost = [path for path in self.lines if path not in self.told and not os.path.exists(self.folder/path)]
+    tables = [name for name in loose if name.casefold().startswith('metadata.')]
+    if tables: yield f'If {tables[0]} says who took them: it is read when it is CSV, and called metadata.csv.'
+    strangers = [name for name in _STRANGERS if any(files_in(self.folder/name))]
+    if strangers: yield (f"Not taken up: {' and '.join(strangers)}. When you have exported, copy "
+                         f"{'it' if len(strangers)==1 else 'both'} into the folder that you exported to: "
+                         '`birdclf train` learns from what lies there beside the birds.')
+    yield from self._table_remarks()
+
+# %% ../nbs/13_intake.ipynb #8c9b410c
+_COLUMNS = {*PAPERS, 'path', 'source', 'license', 'licence', 'sha256', 'split', 'mini', 'duplicate_group',
+            'german', 'english', 'scientific', 'found_by', 'source_id'} # The last ones are in every export
+
+def _is_file(folder, path): return not os.path.isabs(path) and os.path.isfile(folder/path)
+
+@patch
+def _table_remarks(self:Folder):
+    "A sentence for each kind of thing in metadata.csv that was read and not meant"
+    lines = metadata(self.folder) or ()
+    unread = [name for name in (lines[0] if lines else ()) if name and name not in _COLUMNS]
+    if unread: yield (f'Nothing reads these columns of metadata.csv: {_some(unread)}. '
+                      'Who took a photograph stands in creator, and its terms in license.')
+    twice = [path for path,n in Counter(as_written(line['path']) for line in lines).items() if path and n>1]
+    if twice: yield f'In metadata.csv more than once, and the last line counts: {_some(twice)}.'
+    odd = {text for line in lines if (text := line['license'].strip()) and not license_of(text).code}-{'unknown'}
+    if odd: yield f'In metadata.csv, and no licence that we know: {_some(sorted(odd))}. Such as CC BY 4.0 is one.'
+    lost = [path for path in self.lines if path not in self.told and not _is_file(self.folder, path)]
     if lost: yield (f'{len(lost):,} of the {len(self.lines):,} lines of metadata.csv are about no file here: '
                     f'{_some(lost)}. A path begins at {self.folder.name}, as in {self.name(self.files[0][0])}.')
 

@@ -41,7 +41,7 @@ from birdclf.catalogue import catalogue
 from birdclf.cli import main
 from birdclf.desks import as_text
 from birdclf.download import Downloader, HostLimits, careful_web, download
-from birdclf.folder import PhotosError, one_by_one, read_folder
+from birdclf.folder import PhotosError, on_side, one_by_one, read_folder
 from birdclf.handover import export_folder
 from birdclf.manifest import COLUMNS, DECISION, INSERT, SCHEMA, STATUSES, Manifest, ManifestError, Row
 from birdclf.photo import PhotoError, open_photo
@@ -996,9 +996,10 @@ def test_own_photographs_are_cleaned_split_and_trained_on_and_not_passed_on(tmp_
     assert Counter(r.split for r in records) == {'train': 23, 'test': 6} and len({r.group for r in records}) == 29
     one = next((tmp_path/'own').rglob('*.jpg'))
     shutil.copyfile(one, f'{one}.part') # As an export leaves it that was shot in the middle of a file
-    assert birdclf('export', '--for-training', tmp_path/'own', '--data', tmp_path/'data')[0] == 0 and len(list((tmp_path/'own').rglob('*.jpg*'))) == 29
+    with Manifest(tmp_path/'data', write=True) as manifest: manifest.decide(one.stem, 'drop', 'Ida')
+    assert birdclf('export', '--for-training', tmp_path/'own', '--data', tmp_path/'data')[0] == 0 and len(list((tmp_path/'own').rglob('*.jpg*'))) == 28
     status, out, err = birdclf('export', tmp_path/'own', '--data', tmp_path/'data') # Exported for everybody, they would all go
-    assert (status, out) == (2, '') and err.count('\n') == 1 and '29 photographs would have to be taken out of it' in err and len(list((tmp_path/'own').rglob('*.jpg'))) == 29
+    assert (status, out) == (2, '') and err.count('\n') == 1 and '28 photographs would have to be taken out of it' in err and len(list((tmp_path/'own').rglob('*.jpg'))) == 28
 
 
 def test_several_folders_of_one_bird_are_one(tmp_path):
@@ -1328,6 +1329,99 @@ def test_a_list_that_has_become_shorter_leaves_the_others_out(tmp_path):
     assert Counter(r.species for r in read_folder(tmp_path/'out', load_species(tmp_path/'out'/'species.csv'))) == {'Amsel': 5, 'Pirol': 5}
 
 
+def test_a_list_and_how_it_is_changed_are_named_where_a_folder_is_no_species(tmp_path):
+    mine, data = tmp_path/'mine', tmp_path/'data'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=1, size=(80, 64))
+    (mine/'Amsel').rename(mine/'Sinirinta')
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert (status, out) == (2, '') and err.count('\n') == 1 and 'This is the list of the book.' in err and 'give it with --species LIST' in err
+    (tmp_path/'one.csv').write_text('scientific,english\nOriolus oriolus,Oriole\n', encoding='utf-8')
+    (mine/'Pirol').rename(mine/'Oriole'), (mine/'Sinirinta').rename(tmp_path/'Sinirinta')
+    assert birdclf('import', mine, '--species', tmp_path/'one.csv', '--data', data)[0] == 0
+    (tmp_path/'one.csv').write_text('scientific,english\nOriolus oriolus,Oriole\nTarsiger cyanurus,Sinirinta\n', encoding='utf-8')
+    (tmp_path/'Sinirinta').rename(mine/'Sinirinta')
+    status, out, err = birdclf('import', mine, '--data', data)
+    assert (status, out) == (2, '') and err.count('\n') == 1 and 'the book' not in err and err.rstrip().endswith('birdclf species LIST --use')
+    assert birdclf('species', tmp_path/'one.csv', '--use', '--data', data)[0] == 0 and birdclf('import', mine, '--data', data)[0] == 0
+
+
+def test_the_folder_above_and_the_one_below_are_told_from_the_right_one(tmp_path):
+    paint_folder(tmp_path/'all'/'mine', ['Amsel', 'Pirol'], n=1, size=(80, 64))
+    for wrong, words in ((tmp_path/'all', f"The birds are in {tmp_path/'all'/'mine'}"), (tmp_path/'all'/'mine'/'Amsel', f"Give the one that it lies in: {tmp_path/'all'/'mine'}")):
+        status, out, err = birdclf('import', wrong, '--data', tmp_path/'data')
+        assert (status, out) == (2, '') and err.count('\n') == 1 and words in err and 'other_birds' not in err
+
+
+def test_links_are_followed_and_do_not_lead_in_circles(tmp_path):
+    "A folder of a bird may lie on another disk, or a part of it; a link back up is no photographs of that bird"
+    mine, disk = tmp_path/'mine', tmp_path/'disk'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=1, size=(80, 64))
+    paint_folder(disk, ['Amsel'], n=3, seed=4, size=(80, 64))
+    (mine/'Amsel'/'2023').symlink_to(disk/'Amsel')
+    (mine/'Amsel'/'up').symlink_to(mine), (mine/'Amsel'/'here').symlink_to(mine/'Amsel'), (mine/'Amsel'/'again').symlink_to(disk/'Amsel')
+    assert Counter(r.species for r in read_folder(mine, load_species())) == {'Amsel': 4, 'Pirol': 1}
+    assert birdclf('import', mine, '--data', tmp_path/'data')[1].startswith('5 photographs')
+
+
+def test_a_folder_that_nobody_may_look_into_is_one_sentence(tmp_path, monkeypatch):
+    mine, scan = tmp_path/'mine', os.scandir
+    paint_folder(mine, ['Amsel', 'Pirol'], n=1, size=(80, 64))
+    def locked(path):
+        if Path(path).name == 'Pirol': raise PermissionError(13, 'Permission denied', str(path))
+        return scan(path)
+    monkeypatch.setattr(os, 'scandir', locked)
+    status, out, err = birdclf('import', mine, '--data', tmp_path/'data')
+    assert (status, out) == (2, '') and err.count('\n') == 1 and f"{mine/'Pirol'} cannot be read: Permission denied. Change its rights" in err
+
+
+def test_what_hides_behind_a_folder_called_species_is_told(tmp_path):
+    paint_folder(tmp_path/'mine', ['Amsel', 'Pirol'], n=1, size=(80, 64)), paint_folder(tmp_path/'mine'/'species', ['Stockente'], n=1, size=(80, 64))
+    status, out, err = birdclf('import', tmp_path/'mine', '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and f"Only what lies in {tmp_path/'mine'/'species'} is read. Passed over: Amsel, Pirol." in out and '1 photographs' in out
+
+
+@pytest.mark.parametrize('table, words', [
+    ('path,author\nAmsel/0.jpg,Ida\n', 'Nothing reads these columns of metadata.csv: author. Who took a photograph stands in creator'),
+    ('path,source\n{mine}/Amsel/0.jpg,Ida\n', '1 of the 1 lines of metadata.csv are about no file here: {mine}/Amsel/0.jpg'),
+    ('path,source\nAmsel,Ida\n', '1 of the 1 lines of metadata.csv are about no file here: Amsel. A path begins at mine'),
+    ('path,source\nAmsel/0.jpg,Ida\n./Amsel/0.jpg,Ben\n', 'more than once, and the last line counts: Amsel/0.jpg.'),
+    ('path,license\nAmsel/0.jpg,blah\n', 'no licence that we know: blah.')])
+def test_a_line_of_metadata_csv_that_does_nothing_is_told(tmp_path, table, words):
+    mine = tmp_path/'mine'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=1, size=(80, 64))
+    (mine/'metadata.csv').write_text(table.format(mine=mine), encoding='utf-8')
+    status, out, err = birdclf('import', mine, '--data', tmp_path/'data')
+    assert (status, err) == (0, '') and words.format(mine=mine) in out.replace('1 line of', '1 lines of').replace('is about', 'are about')
+
+
+@pytest.mark.parametrize('name', ['metadata.xlsx', 'Metadata.csv'])
+def test_a_table_that_is_called_something_else_is_told(tmp_path, name):
+    paint_folder(tmp_path/'mine', ['Amsel', 'Pirol'], n=1, size=(80, 64))
+    (tmp_path/'mine'/name).write_text('path,license\n')
+    assert f'If {name} says who took them: it is read when it is CSV, and called metadata.csv.' in birdclf('import', tmp_path/'mine', '--data', tmp_path/'data')[1]
+
+
+def test_strangers_that_nobody_has_sorted_are_one_kind(tmp_path):
+    mine = tmp_path/'mine'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=1, size=(80, 64)), paint_folder(mine/'other_birds', ['Stockente'], n=2, size=(80, 64))
+    for n in (0, 1): (mine/'other_birds'/'Stockente'/f'{n}.jpg').rename(mine/'other_birds'/f'{n}.jpg')
+    (mine/'not_bird').mkdir()
+    assert [(r.species, r.group) for r in read_folder(mine, load_species()) if 'other' in r.group] == [('other bird', 'other_birds/unsorted')]*2
+    out = birdclf('import', mine, '--data', tmp_path/'data')[1]
+    assert 'Not taken up: other_birds. ' in out and 'nothing in them' not in out and 'not_bird' not in out
+
+
+def test_sides_are_read_in_any_letter_case_and_an_empty_one_is_told(tmp_path):
+    mine = tmp_path/'mine'
+    paint_folder(mine, ['Amsel', 'Pirol'], n=2, size=(80, 64))
+    def write(*sides): (mine/'metadata.csv').write_text('path,split\n'+''.join(f'{bird}/{n}.jpg,{side}\n' for bird in ('Amsel', 'Pirol') for n, side in enumerate(sides)), encoding='utf-8')
+    write('Test', 'TRAIN ')
+    records = read_folder(mine, load_species())
+    assert [r.path.name for side in ('test', 'training') for r in on_side(records, side)] == ['0.jpg', '0.jpg', '1.jpg', '1.jpg']
+    write('train', 'Training')
+    with pytest.raises(PhotosError, match='to be used for test: the column split of metadata.csv has no test in it, only train. Write train or test there'): on_side(read_folder(mine, load_species()), 'test')
+
+
 def test_all_names_that_nobody_knows_are_told_at_once(tmp_path):
     "With what is near; and nothing is written"
     mine = tmp_path/'mine'
@@ -1381,7 +1475,7 @@ def test_what_is_not_taken_up_is_told(tmp_path):
     status, out, err = birdclf('import', mine, '--data', data)
     assert (status, err) == (0, '') and out.startswith('4 photographs are in the manifest now')
     for words in ('These are no photographs: Amsel/notes.txt.', 'byte for byte, and counted once: Pirol/9.jpg.', 'Amsel/0.jpg and Pirol/9.jpg are the same photograph under two birds', 'passed over: loose.jpg.',
-                  'Not taken up: other_birds.', '1 of the 2 lines of metadata.csv are about no file here: C:/Photos/Amsel/0.jpg.'): assert words in out, words
+                  'Not taken up: other_birds. When you have exported, copy it into the folder that you exported to', '1 of the 2 lines of metadata.csv are about no file here: C:/Photos/Amsel/0.jpg.'): assert words in out, words
     assert Counter(row.observer_id for row in rows_of(data, status='downloaded')) == {'': 3, 'Ida': 1}
 
 
