@@ -19,6 +19,7 @@ from typing import NamedTuple
 from fastcore.basics import patch
 from tqdm import tqdm
 
+from .errors import counted
 from .folder import (
     LIST,PhotosError,UnknownBirds,as_written,files_in,folders_in,metadata,read_metadata,species_folders,top_of)
 from .license import OWN,License,read_license
@@ -167,7 +168,8 @@ def _table_remarks(self:Folder):
     odd = {text for line in lines if (text := line['license'].strip()) and not license_of(text).code}-{'unknown'}
     if odd: yield f'In metadata.csv, and no licence that we know: {_some(sorted(odd))}. Such as CC BY 4.0 is one.'
     lost = [path for path in self.lines if path not in self.told and not _is_file(self.folder, path)]
-    if lost: yield (f'{len(lost):,} of the {len(self.lines):,} lines of metadata.csv are about no file here: '
+    of = f'of {len(self.lines):,} in metadata.csv'
+    if lost: yield (f"{counted(len(lost), f'line {of} is', f'lines {of} are')} about no file here: "
                     f'{_some(lost)}. A path begins at {self.folder.name}, as in {self.name(self.files[0][0])}.')
 
 # %% ../nbs/13_intake.ipynb #298fec2b
@@ -338,8 +340,8 @@ def take_up(
 
 # %% ../nbs/13_intake.ipynb #603c316b
 def _sentences(found):
-    yield (f'{found.new:,} photographs are in the manifest now; {found.known:,} were there already. '
-           'They stay where they are.')
+    yield (f"{counted(found.new, 'photograph is', 'photographs are')} in the manifest now; "
+           f"{counted(found.known, 'was', 'were')} there already. They stay where they are.")
     if found.moved: yield f'Moved: {found.moved:,}; the manifest knows where they are now.' + (
         f' In the folder of another bird, and counted as that one: {found.renamed:,}.' if found.renamed else '')
     if found.papers: yield f'With papers that they did not have before: {found.papers:,}.'

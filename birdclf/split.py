@@ -18,6 +18,7 @@ from fastcore.basics import patch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from .errors import counted
 from .manifest import Manifest,ManifestError,Row,kept
 
 # %% ../nbs/30_split.ipynb #00000005
@@ -242,7 +243,8 @@ class Division:
 # %% ../nbs/30_split.ipynb #23161d11
 def _sentences(found):
     train, test, total = found.photographs['train'], found.photographs['test'], found.photographs.total()
-    yield (f'{total:,} photographs of {len(found.shares):,} birds in {found.groups:,} groups (the largest has '
+    yield (f"{counted(total, 'photograph')} of {counted(len(found.shares), 'bird')} in "
+           f"{counted(found.groups, 'group')} (the largest has "
            f'{found.largest:,}): {train:,} to train, {test:,} to test ({100*test/max(total, 1):.1f} %); '
            f"the small sets have {found.mini['train']:,} and {found.mini['test']:,}; {found.seconds:.1f} s")
     for name,why in found.one_sided.items(): yield f'on one side only: {name} ({why})'
@@ -251,8 +253,8 @@ def _sentences(found):
         f'{found.parted:,} of these photographs are by one hand, which leaves nobody else to test on. '
         'Each was dealt on its own, with its copies and what else was taken at the same moment. So the test says how '
         'well the birds are known in more pictures by this hand, and is too kind about those of others')
-    if found.unseen: yield (f'{found.unseen:,} have not been looked at and may be copies of others: '
-                            'run `birdclf verify`, then this again')
+    words = 'has not been looked at and may be a copy', 'have not been looked at and may be copies'
+    if found.unseen: yield (f'{counted(found.unseen, *words)} of others: run `birdclf verify`, then this again')
     for kind,key in found.leaks: yield f'LEAK: {kind} {key} is on both sides'
     if found.leaks: yield (
         'This was found out after the sides were given, and the test is too kind because of it. To split anew, take up '
@@ -325,7 +327,8 @@ def check_kept(manifest:Manifest):
     good = sum(len(found)>1 for found in groups.values())
     several = sum(n>1 for n in Counter(row.bird for row in rows).values())
     if len(groups)==1: raise ManifestError(
-        f'All {len(rows):,} kept photographs are of one bird, {rows[0].bird}: there is nothing to tell it from. '
+        f"What is kept, {counted(len(rows), 'photograph')}, is of one bird, {rows[0].bird}: there is nothing to tell "
+        'it from. '
         'Bring photographs of a second one.')
     if groups and several<2: raise ManifestError(
         f'Of {len(groups)} birds {several or "none"} has a second photograph, and it takes two such birds: one '
@@ -374,7 +377,7 @@ def split(
     if changed: manifest.update(changed)
     division = _summary(parted(found, hands), wanted, torn)
     division.parted = sum(row.id in wanted and hand_of(row) in hands for row in found)
-    if others: division.left_out['are of birds that are not on the list'] = others
+    if others: division.left_out['would be of no bird on the list'] = others
     division.changed, division.seconds = len(changed), time.monotonic()-started
     return division
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .errors import counted
 from .folder import NOT_BIRD,OTHER_BIRD,Record
 from .species import SpeciesList
 from .train import Embedded,Recipe
@@ -100,7 +101,7 @@ def lend(
     lent = lent[np.array([r.species in lack for r in lent.records])]
     birds, things = (sum(r.species==label for r in lent.records) for label in _OWN)
     some = f'{birds:,} other birds and {things:,} things' if kind=='birds' else f'{things:,} birds and things'
-    return lent, (f'Of other {kind} you have {have[OTHER_BIRD]:,} photographs, and of what is none of them '
+    return lent, (f"Of other {kind} you have {counted(have[OTHER_BIRD], 'photograph')}, and of what is none of them "
                   f'{have[NOT_BIRD]:,}. So {some} are lent to this training, as numbers. Photographs from your own '
                   'place are better: put them into other_birds/ and not_bird/, a folder for each kind.')
 
