@@ -277,7 +277,10 @@ def _beside(folder):
 
 def _guess(table):
     "A sentence about a table whose writing was guessed"
-    code = encoding_of(table.read_bytes()) if table.is_file() else 'utf-8-sig'
+    try:
+        code = encoding_of(data := table.read_bytes())
+        data.decode(code)
+    except (OSError, UnicodeDecodeError): return [] # None there, or it is refused when it is read
     if code=='utf-8-sig': return []
     how = {'utf-16': 'UTF-16', 'cp1252': 'Windows-1252'}[code]
     return [f'{table.name} is not in UTF-8. It was read as {how}: look whether the names in it are right, '
