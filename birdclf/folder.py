@@ -129,6 +129,7 @@ def folders_in(folder:Path)->list[Path]:
     found = (path for path in ours if os.path.isdir(path))
     return sorted(path for path in found if not path.name.startswith(('@', '#', '$', '~', '__')))
 
+# %% ../nbs/31_folder.ipynb #0a034b2a
 def _locked(error):
     return PhotosError(f'The folder {error.filename} cannot be read: {error.strerror}. Change its rights, or take it '
                        'away.')
@@ -195,6 +196,7 @@ def _meant(folder, species):
     if not _knows(species, folder.resolve()): return ''
     return f'{folder} is the folder of one bird. Give the one that it lies in: {folder.resolve().parent}'
 
+# %% ../nbs/31_folder.ipynb #3021d14f
 def _not_ours(unknown, species):
     "What to say of folders whose names nobody knows"
     one, plain = len(unknown)==1, 'Check the spelling, or add the bird to the list.'

@@ -63,8 +63,8 @@ def _ours(folder, lines, sealed):
     mine = [line for line in lines if re.fullmatch(_OUR_FILE, line.get('path', ''))]
     closed = [line for line in mine if line['license'] in SEALED and (folder/line['path']).is_file()]
     if closed and not sealed: raise ManifestError(
-        f'{folder} was made for training, and may not be passed on: {counted(len(closed), "photograph")} would have to be '
-        'taken out of it. Export into another folder, or again with --for-training.')
+        f'{folder} was made for training, and may not be passed on: {counted(len(closed), "photograph")} would have to '
+        'be taken out of it. Export into another folder, or again with --for-training.')
     return {line['path'] for line in mine}
 
 def _exported(folder, sealed=True):

@@ -77,6 +77,7 @@ def _another(birds):
     if birds==load_species(): return 'If you have a list of your own, give it with --species LIST.'
     return 'If the list has changed since it was given: birdclf species LIST --use'
 
+# %% ../nbs/13_intake.ipynb #ef964649
 class Folder:
     "A folder with a folder of photographs for each bird, and what its table says"
     def __init__(self,
