@@ -25,7 +25,7 @@ from tqdm import tqdm
 from .bundle import Preprocessing
 from .classify import Classifier
 from .copies import ALIKE,Gallery
-from .errors import Refusal
+from .errors import Refusal,counted
 from .files import disk_error
 from .find import boxes_of,closer,distinct
 from .looks import LOOKS,Look,Looks,first_look,in_vain,look,model_of,seen_by
@@ -104,8 +104,6 @@ class Reader:
         self.pipe.close()
 
 # %% ../nbs/20_verify.ipynb #00000032
-def _many(n, one, several=''): return f"{n:,} {one if n==1 else several or one+'s'}"
-
 @dataclass
 class Verified:
     "What was found out about the files"
@@ -122,7 +120,7 @@ class Verified:
     anew:bool=False                                 # Was `looks.sqlite` damaged?
 
     def __str__(self):
-        said = f'{_many(self.photographs, "photograph")} verified in {self.seconds:.1f} s'
+        said = f'{counted(self.photographs, "photograph")} verified in {self.seconds:.1f} s'
         if self.small: said += f', {self.small:,} of them small'
         if self.near: said += f'; {self.near:,} with a small bird, looked at from near by'
         if self.rejections:
@@ -131,7 +129,7 @@ class Verified:
         if self.aside: said += (
             f', {self.aside:,} of them perhaps through no fault of their own: `birdclf verify --retry` looks again, '
             f'and {LOG} beside the manifest tells why')
-        said += f'; {_many(self.copies, "copy", "copies")} of {_many(self.groups, "photograph")}'
+        said += f'; {counted(self.copies, "copy", "copies")} of {counted(self.groups, "photograph")}'
         if self.left: said += f'; {self.left:,} left'
         if self.anew: said += '; looks.sqlite was damaged, and all has been looked at again'
         return said
