@@ -610,7 +610,8 @@ def birds(self:Manifest,
     names = {bird.scientific for bird in birds}
     strange = names!={bird.scientific for bird in before} if noted else set(self.count('species'))-names
     if given and strange: raise ManifestError(
-        f'{self.folder} is about {len(before)} birds, and these {len(given)} are others (only there: '
+        f'{self.folder} is about {len(before)} bird{"s"*(len(before)>1)}, and '
+        f'{f"these {len(given)} are others" if len(given)>1 else "this is another one"} (only there: '
         f'{_others(before, given)}; only here: {_others(given, before)}). Go on without --species; or, to change '
         f'the list for good, birdclf species LIST --use --data {self.folder}')
     if self.lock: self.change_birds(birds)

@@ -195,7 +195,7 @@ def _text(source, guessed=False):
         data = source.read_bytes()
         text = data.decode(encoding_of(data) if guessed else 'utf-8-sig')
     except UnicodeDecodeError as e:
-        line = 1+e.object[:e.start].count(b'\n')
+        line = 1+e.object[:e.end].count(b'\n')
         raise SpeciesError(f'{source.name} is not in UTF-8 (see line {line}). {_SAVE}') from e
     except OSError as e:
         raise SpeciesError(f'{source} cannot be read: {e.strerror}. Give the path of a CSV file.') from e

@@ -50,6 +50,9 @@ def test_a_bird_that_is_called_as_before_is_told_by_its_scientific_name(place, c
     capsys.readouterr()
     assert say('status', '--species', 'other.csv') == 2
     assert 'only there: Great Tit (Parus major); only here: Great Tit (Parus maior))' in capsys.readouterr().err
+    Path('one.csv').write_text('scientific\nTurdus merula\n', encoding='utf-8')
+    assert say('status', '--species', 'one.csv') == 2
+    assert 'about 3 birds, and this is another one (only there: ' in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.access not in os.supports_effective_ids, reason='needs rights to be without')
