@@ -15,7 +15,7 @@ from time import localtime,strftime
 from urllib.parse import urlsplit
 
 from .command import argument,bar,need,positive,progress,put,share,verb,visible
-from .errors import Refusal
+from .errors import Refusal,counted
 from .naming_verbs import BUNDLE
 from .pages import check_port,check_serving,page_arguments,place_of,serve_page
 
@@ -90,11 +90,6 @@ def _list_lines(birds):
     spoken = ', '.join(birds.languages) or 'none: the scientific ones are shown'
     yield f"{len(birds)} bird{'s'[len(birds)==1:]}; languages with names: {spoken}"
 
-def _unused(path):
-    "The columns of a list that nothing reads; perhaps one of them was meant to be a language"
-    from birdclf.species import columns_of,is_column
-    return [name for name in columns_of(path) if name and not is_column(name)]
-
 # %% ../nbs/64_manifest_verbs.ipynb #1e900003
 def _read_names(file):
     "The names in a file, or in what is piped in"
@@ -152,9 +147,9 @@ def species(args)->int:
 # %% ../nbs/64_manifest_verbs.ipynb #1e900005
 def _say_list(args, birds):
     "Print what else there is to say of a list, and remember it where that is asked for"
+    from birdclf.species import list_remarks
     if args.file and not args.into:
-        for name in _unused(args.file): put(visible(f'Nothing reads the column {name!r}. (A column of names in a language is '
-                                                    'called by its code, such as fi.)'))
+        for sentence in list_remarks(args.file): put(visible(sentence))
     if args.use:
         from birdclf.manifest import Manifest
         _need_libraries()
@@ -551,9 +546,6 @@ def _take_up(args):
 # %% ../nbs/64_manifest_verbs.ipynb #6c15a56b
 def _say_sealed(args, sealed:int):
     "Print how many photographs may not be passed on, and what would change that"
-    from birdclf.intake import license_of
-    if args.license and not license_of(args.license).code and args.license.strip().casefold()!='unknown': put(visible(
-        f'{args.license!r} is no licence that we know, such as CC0, CC BY 4.0 or mine. It is kept word for word.'))
     if not sealed: return
     how = ' (that takes a licence: --license mine if they are yours, or a column in metadata.csv)'
     if args.license: how = ''
@@ -580,8 +572,8 @@ def import_(args)->int:
 # %% ../nbs/64_manifest_verbs.ipynb #00652e3a
 def _say_exported(args, n:int, out:int, sealed:int):
     "Print what is in the folder, and what is not"
-    left = f'; {out:,} {"is" if out==1 else "are"} left out: dropped, disputed, or copies.' if out else '.'
-    put(f'{n:,} photographs are in the folder {args.folder}, '
+    left = f'; {out:,} {"is" if out==1 else "are"} left out: dropped, disputed, copies, or of birds that are not on the list.' if out else '.'
+    put(f'{counted(n, "photograph is", "photographs are")} in the folder {args.folder}, '
         f'with their papers in metadata.csv and ATTRIBUTION.md{left}')
     if not sealed: return
     if args.for_training: put(f'{sealed:,} of them have no licence that lets them out: '

@@ -239,11 +239,10 @@ def check_known(classifier:Classifier, folder:str|Path):
     names = [kind.name for kind in folders_in(top_of(Path(folder))) if kind.name not in apart]
     def known(name):
         try: return species.find(name)
-        except SpeciesError: return None
+        except SpeciesError as e: return 'Did you mean' in str(e) # A slip, and no other list
     if len(names)<2 or any(map(known, names)): return
     raise PhotosError(f'No name of the {len(names)} folders in {folder} is known to the model that was asked, '
                       f'{bundle.name!r} of {bundle.created}. If yours is another one, name it with --bundle.')
-
 
 # %% ../nbs/45_report.ipynb #0000001c
 def evaluate_folder(
@@ -255,8 +254,6 @@ def evaluate_folder(
     "How well `classifier` names the photographs of `folder`"
     check_known(classifier, folder)
     records = on_side(read_folder(folder, classifier.species), side)
-    if not records: raise PhotosError(
-        f'No photograph in {folder} is on the side {side}, so there is nothing to ask about. Ask about both sides.')
     return report_of(Path(folder), ask(classifier, records, bar))
 
 def report_of(

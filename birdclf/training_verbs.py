@@ -118,9 +118,10 @@ def _evaluated(args):
     "The report on a model and a folder; it is saved"
     from birdclf.classify import Classifier
     from birdclf.folder import remarks
-    from birdclf.report import check_report,evaluate_folder,save_report
+    from birdclf.report import check_known,check_report,evaluate_folder,save_report
     check_report(args.report)
     classifier = Classifier.load(args.bundle)
+    check_known(classifier, args.folder)
     for sentence in remarks(args.folder, classifier.species): put(visible(sentence))
     report = evaluate_folder(classifier, args.folder, progress if find_spec('tqdm') else None, args.on)
     save_report(args.report, report)
@@ -154,8 +155,8 @@ def evaluate(args)->int:
     report = _evaluated(args)
     put('\n'.join(map(visible, show_report(report).split('\n')))+'\n')
     for record,why in report.asked.unread: put(visible(f'{real_name(path_within(report, record))}: {why}'))
-    put(f'The report is in {visible(real_name(args.report))}. '
-        'It holds small copies of the photographs of the worst mistakes.')
+    copies = ' It holds small copies of the photographs of the worst mistakes.' if report.worst() else ''
+    put(f'The report is in {visible(real_name(args.report))}.{copies}')
     if args.on=='test': put(visible(_learn_from_both(args, report.asked.bundle)))
     return 1 if report.asked.unread else 0
 

@@ -488,4 +488,4 @@ def test_split(birdclf, tmp_path):
     status, out, err = birdclf('split', '--data', 'two', cwd=tmp_path)
     assert (status, out) == (2, '') and 'none has two photographs that may be parted' in err and err.count('\n') == 1
     status, out, err = birdclf('split', '--test', '2', cwd=tmp_path)
-    assert status == 2 and 'Give a share between 0 and 1' in err and err.count('\n') == 1
+    assert status == 2 and "'2' is no share. Try 0.2, or 20%." in err and 'Traceback' not in err

@@ -70,7 +70,7 @@ def test_the_command_line_knows_the_languages(finnish, jpeg, capsys):
     assert 'fi Amsel' in capsys.readouterr().out
     for verb in (['classify', str(jpeg)], ['app']):
         assert main([*verb, '--bundle', str(finnish), '--language', 'sv']) == 2
-        assert "'sv' is not a language of these birds. There are en, fi." in capsys.readouterr().err
+        assert "'sv' is not a language of these birds. There are en, fi, de." in capsys.readouterr().err
 
 
 def test_the_page_offers_them(browser, finnish, words, tmp_path, jpeg):

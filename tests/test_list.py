@@ -116,7 +116,7 @@ def test_a_manifest_from_before(place):
     "It remembers nothing: a list that knows all its birds is believed, any other is not"
     with Manifest('data', write=True) as manifest: manifest.add([Row('Pica pica', 'folder', '1')])
     with Manifest('data', write=True) as manifest:
-        with pytest.raises(ManifestError, match='others'): manifest.birds(SpeciesList([Species('Amsel', 'Blackbird', 'Turdus merula')]))
+        with pytest.raises(ManifestError, match='another one'): manifest.birds(SpeciesList([Species('Amsel', 'Blackbird', 'Turdus merula')]))
         assert manifest.note('species') == '' and len(manifest.birds(load_species('linnut.csv'))) == 3
     with Manifest('data') as manifest: assert len(manifest.birds()) == 3
 

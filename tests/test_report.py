@@ -259,7 +259,7 @@ def test_a_side_on_which_there_is_nothing(classifier, tmp_path):
     (tmp_path/'Amsel').mkdir()
     paint_bird('Amsel').save(tmp_path/'Amsel'/'1.jpg')
     (tmp_path/'metadata.csv').write_text('path,split\nAmsel/1.jpg,train\n', encoding='utf-8')
-    with pytest.raises(PhotosError, match='is on the side test, so there is nothing to ask about'): evaluate_folder(classifier, tmp_path, side='test')
+    with pytest.raises(PhotosError, match='is to be used for test'): evaluate_folder(classifier, tmp_path, side='test')
     assert len(evaluate_folder(classifier, tmp_path, side='training').outcomes) == 1
 
 

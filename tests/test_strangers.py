@@ -157,7 +157,7 @@ def test_the_next_step_is_one_that_can_be_copied(tmp_path, monkeypatch, capsys, 
     monkeypatch.chdir(tmp_path)
     photographs(tmp_path/'my photos', n=4)
     monkeypatch.setattr(export, 'rank_distrib', lambda: 1)
-    for name in ('look_at', 'cross_validate', 'judge', 'train', 'show_figures'): monkeypatch.setattr(export, name, lambda *given, **more: Nothing())
+    for name in ('look_at', 'cross_validate', 'judge', 'train', 'show_figures', 'licenses_of'): monkeypatch.setattr(export, name, lambda *given, **more: Nothing())
     assert main(['train', '--photos', 'my photos', '--bundle', 'my model', '--backbone', 'efficientnet-lite0', *typed]) == 0
     out = capsys.readouterr().out
     assert (out.startswith(said) if said else 'Both sides' not in out) and out.splitlines()[-1] == following
