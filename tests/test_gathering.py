@@ -1838,7 +1838,7 @@ def test_every_step_says_the_next_one_as_it_has_to_be_typed(tmp_path):
         status, out, err = birdclf(*line)
         assert status == 0, err
         last, = re.findall(r'^Next: birdclf (.*)$', out, re.M)
-        said.append(line := shlex.split(last.replace('FOLDER', shlex.quote(str(tmp_path/'my photographs')))))
+        said.append(line := shlex.split(last.replace(' exported', f" {shlex.quote(str(tmp_path/'my photographs'))}")))
         if line[0] == 'clean': line = ['split', *line[1:]]
     assert [words[0] for words in said] == ['verify', 'suspect', 'clean', 'export', 'train']
     assert all(words[-2:] == ['--data', str(data)] and '--species' not in words for words in said[:-1]) and said[-1][1:3] == ['--photos', str(tmp_path/'my photographs')] and '--for-training' not in said[-2]
