@@ -216,10 +216,12 @@ def test_each_chapter_leads_to_the_next():
 
 
 def test_the_first_page_leads_to_every_chapter():
-    "In the order of the table of contents, part by part"
-    contents = yaml.safe_load((ROOT/'_toc.yml').read_text(encoding='utf-8'))['parts']
+    "In the order of the table of contents, part by part; before all of them, to the story, which has no part"
+    story, *contents = yaml.safe_load((ROOT/'_toc.yml').read_text(encoding='utf-8'))['parts']
+    assert story == {'chapters': [{'file': 'nbs/story'}]}
     cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
     text = next(text for cell in cells if '## The chapters' in (text := ''.join(cell['source'])))
+    assert '](story.ipynb)' in ''.join(cells[0]['source'])
     found = re.split(r'^\*\*(.+)\*\*$', text.partition('## The chapters')[2].partition('\n## ')[0], flags=re.M)[1:]
     for part, (name, links) in zip(contents, zip(found[::2], found[1::2]), strict=True):
         assert part['caption'] == name
