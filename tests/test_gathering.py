@@ -1030,7 +1030,7 @@ def test_a_folder_that_cannot_be_imported(tmp_path, make, words):
 
 TABLE = 'path,creator,license,source\n{},Jürgen Amsler,CC BY 4.0,Jürgen\n'
 TABLES = {'no encoding': (lambda text: text.encode('latin-1').replace(b'Am', b'\x81m'), "is not in UTF-8 (see line 2). Save it as 'CSV UTF-8'."),
-          'utf-16 that is cut short': (lambda text: text.encode('utf-16')[:-1], "is not in UTF-8 (see line 2). Save it as 'CSV UTF-8'."),
+          'utf-16 that is cut short': (lambda text: text.encode('utf-16')[:-1], "is not in UTF-8 (see line 3). Save it as 'CSV UTF-8'."),
           'utf-16 without its mark': (lambda text: text.encode('ascii', 'replace').decode().encode('utf-16-le'), 'first line is full of zero bytes'),
           'no path': (lambda text: text.replace('path', 'file').encode(), "has no column 'path'; its first line is 'file,creator,license,source'."),
           'empty': (lambda text: b'', "has no column 'path'; its first line is ''."),
