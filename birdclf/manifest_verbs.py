@@ -572,7 +572,8 @@ def import_(args)->int:
 # %% ../nbs/64_manifest_verbs.ipynb #00652e3a
 def _say_exported(args, n:int, out:int, sealed:int):
     "Print what is in the folder, and what is not"
-    left = f'; {out:,} {"is" if out==1 else "are"} left out: dropped, disputed, copies, or of birds that are not on the list.' if out else '.'
+    why = 'dropped, disputed, copies, or of birds that are not on the list'
+    left = f'; {counted(out, "is", "are")} left out: {why}.' if out else '.'
     put(f'{counted(n, "photograph is", "photographs are")} in the folder {args.folder}, '
         f'with their papers in metadata.csv and ATTRIBUTION.md{left}')
     if not sealed: return

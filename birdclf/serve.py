@@ -8,7 +8,7 @@ __all__ = ['LEAVING', 'GRACE', 'UNCLAIMED', 'BUSY', 'HEADERS', 'PARTING', 'SMALL
 
 # %% ../nbs/53_serve.ipynb #e897dd44
 import asyncio,json,logging,os,re,shutil,signal,sys
-from contextlib import contextmanager
+from contextlib import contextmanager,suppress
 from datetime import datetime
 from pathlib import Path
 from queue import Empty
@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory,gettempdir
 from time import monotonic
 from uuid import uuid4
 
-import nbformat
+import nbformat,psutil
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from jupyter_server.base.handlers import FileFindHandler
@@ -454,12 +454,12 @@ class _Parting(_Leaving):
     def stop(self):
         "Whoever is left then, such as a Python that was just starting, is not asked"
         self.ioloop.asyncio_loop.set_exception_handler(lambda *_: None) # Nobody waits for what they had begun
+        for process in psutil.Process().children(): # Before their folder goes, or they would complain
+            with suppress(psutil.Error):
+                if 'ipykernel_launcher' in ' '.join(process.cmdline()):
+                    process.kill()
+                    process.wait()
         shutil.rmtree(self.connection_dir, ignore_errors=True)
-        for kernel in self.kernel_manager._kernels.values():
-            process = getattr(kernel.provisioner, 'process', None)
-            if process and process.poll() is None:
-                process.kill()
-                process.wait()
 
 # %% ../nbs/53_serve.ipynb #92f3e325
 def _handing_out(visits:Visits):
