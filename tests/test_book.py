@@ -250,9 +250,17 @@ def test_no_part_is_called_as_a_chapter():
 def test_what_lies_below_is_known_before():
     "The story and the road come first; judging comes before exporting, naming before the bundle; foundations are behind the road"
     chapters = [chapter['file'].removeprefix('nbs/') for part in CONTENTS for chapter in part['chapters']]
-    for first, second in [('44_evaluate', '43_export'), ('51_classify', '50_bundle'), ('70_deploy', '01_photo'),
+    for first, second in [('44_evaluate', '43_export'), ('51_classify', '50_bundle'), ('23_clean', '27_cleaning_page'), ('70_deploy', '01_photo'),
                           ('70_deploy', '02_manifest'), ('70_deploy', '03_license'), ('70_deploy', '04_web')]:
         assert chapters.index(first) < chapters.index(second)
+
+
+def test_the_evening_is_an_evening():
+    "What the page for cleaning is made of has a chapter of its own"
+    sources = {chapter: [''.join(cell['source']) for cell in json.loads((ROOT/'nbs'/f'{chapter}.ipynb').read_text(encoding='utf-8'))['cells']]
+               for chapter in ('23_clean', '27_cleaning_page')}
+    made = {chapter: sum(text.startswith(('#| export', '%%front')) for text in texts) for chapter, texts in sources.items()}
+    assert made['23_clean'] == 0 < made['27_cleaning_page']
 
 
 def commands():
