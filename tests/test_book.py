@@ -275,17 +275,44 @@ def test_each_chapter_leads_to_the_next():
         assert re.findall(r'Next: .*?\]\((\w+)\.ipynb\)', text)[-1:] == [following], chapter
 
 
+CONTENTS = yaml.safe_load((ROOT/'_toc.yml').read_text(encoding='utf-8'))['parts']
+
+
+def head_of(chapter):
+    "The title of a chapter, and the line under it"
+    cells = json.loads((ROOT/'nbs'/f'{chapter}.ipynb').read_text(encoding='utf-8'))['cells']
+    title, _, line, *_ = next(text for cell in cells if (text := ''.join(cell['source'])).startswith('# ') and cell['cell_type'] == 'markdown').split('\n')
+    return title.removeprefix('# '), line.removeprefix('> ')
+
+
 def test_the_first_page_leads_to_every_chapter():
-    "In the order of the table of contents, part by part; before all of them, to the story, which has no part"
-    story, *contents = yaml.safe_load((ROOT/'_toc.yml').read_text(encoding='utf-8'))['parts']
-    assert story == {'chapters': [{'file': 'nbs/story'}]}
+    "In the order of the table of contents, part by part, in the words of the chapters; the two ways without machinery come before, and have no part"
+    ways, *contents = CONTENTS
+    assert ways == {'chapters': [{'file': 'nbs/story'}, {'file': 'nbs/69_own_birds'}]}
     cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
-    text = next(text for cell in cells if '## The chapters' in (text := ''.join(cell['source'])))
-    assert '](story.ipynb)' in ''.join(cells[0]['source'])
+    texts = [''.join(cell['source']) for cell in cells if cell['cell_type'] == 'markdown']
+    through = next(text for text in texts if '## Three ways through' in text)
+    assert [re.search(rf'\]\({way}.ipynb\)', through) is not None for way in ('story', '69_own_birds', '00_species')] == [True]*3
+    text = next(text for text in texts if '## The chapters' in text)
     found = re.split(r'^\*\*(.+)\*\*$', text.partition('## The chapters')[2].partition('\n## ')[0], flags=re.M)[1:]
-    for part, (name, links) in zip(contents, zip(found[::2], found[1::2]), strict=True):
+    for part, (name, listed) in zip(contents, zip(found[::2], found[1::2]), strict=True):
         assert part['caption'] == name
-        assert [chapter['file'].removeprefix('nbs/') for chapter in part['chapters']] == re.findall(r'\]\((\w+)\.ipynb\)', links), name
+        chapters = [chapter['file'].removeprefix('nbs/') for chapter in part['chapters']]
+        assert listed.strip().split('\n') == ['- [{}]({}.ipynb): {}'.format(head_of(chapter)[0], chapter, head_of(chapter)[1]) for chapter in chapters]
+
+
+def test_no_part_is_called_as_a_chapter():
+    titles = [head_of(chapter['file'].removeprefix('nbs/'))[0] for part in CONTENTS for chapter in part['chapters']]
+    captions = [part['caption'] for part in CONTENTS[1:]]
+    assert len({*titles, *captions}) == len(titles)+len(captions)
+
+
+def test_what_lies_below_is_known_before():
+    "The story and the road come first; judging comes before exporting, naming before the bundle; foundations are behind the road"
+    chapters = [chapter['file'].removeprefix('nbs/') for part in CONTENTS for chapter in part['chapters']]
+    for first, second in [('44_evaluate', '43_export'), ('51_classify', '50_bundle'), ('70_deploy', '01_photo'),
+                          ('70_deploy', '02_manifest'), ('70_deploy', '03_license'), ('70_deploy', '04_web')]:
+        assert chapters.index(first) < chapters.index(second)
 
 
 def commands():
