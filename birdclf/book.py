@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TAGS', 'FIGURE', 'MACHINE', 'split_remarks', 'mark_cell', 'mark_front', 'ColourFront', 'value_of', 'show_real',
-           'read_source', 'DropNestedRules', 'inline_formula', 'displayed_formula', 'dress', 'setup', 'for_readme',
-           'make_readme', 'faults_in_text', 'loads', 'faults_in_links', 'check_book', 'readme', 'check', 'main',
-           'read_rooms', 'module_sources', 'names_in', 'arrows_of', 'faults_in_rooms', 'RoomMap']
+           'read_source', 'DropNestedRules', 'inline_formula', 'displayed_formula', 'dress', 'add_things', 'setup',
+           'for_readme', 'make_readme', 'faults_in_text', 'loads', 'faults_in_links', 'check_book', 'readme', 'check',
+           'main', 'read_rooms', 'module_sources', 'names_in', 'arrows_of', 'faults_in_rooms', 'RoomMap']
 
 # %% ../nbs/91_book.ipynb #00000002
 from argparse import ArgumentParser
@@ -34,7 +34,7 @@ import nbformat
 import yaml
 
 import birdclf
-from .frontend import language, split_front
+from .frontend import THINGS, language, split_front, thing_files
 from .testing import paint_bird, photographs
 
 # %% ../nbs/91_book.ipynb #00000005
@@ -164,15 +164,25 @@ def dress(app, config):
     folder = Path(app.doctreedir).parent/'dress'
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(files('birdclf')/'front'/'book.css', folder)
+    for name, data in thing_files(files('birdclf')/'front').items(): (folder/name).write_bytes(data)
     paint_bird('Rotkehlchen', 7, size=(192, 192)).save(folder/'robin.png')
     config.html_static_path.append(str(folder))
     config.html_logo = config.html_favicon = str(folder/'robin.png')
+
+# %% ../nbs/91_book.ipynb #71a90012
+def add_things(app, page:str, template:str, context:dict, tree):
+    "Sphinx's hook: scripts and styles for the things on `page`"
+    for name in THINGS:
+        if f'data-thing="{name}"' not in context.get('body', ''): continue
+        app.add_js_file(f'{name}.js', loading_method='defer')
+        app.add_css_file(f'{name}.css')
 
 # %% ../nbs/91_book.ipynb #00000018
 def setup(app)->dict:
     "Introduce all of the above to Sphinx"
     app.connect('config-inited', dress)
     app.connect('source-read', read_source)
+    app.connect('html-page-context', add_things)
     app.add_transform(DropNestedRules)
     app.add_transform(ColourFront)
     app.add_html_math_renderer('mathml', inline_renderers=(inline_formula, None),
