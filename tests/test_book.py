@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from PIL import Image
 
 from birdclf.book import check_book, kept_at, main, mark_cell, split_remarks
 
@@ -333,6 +334,18 @@ def run(command):
     program, word = command.split()
     args = ['make', '-n', word] if program == 'make' else [str(SCRIPTS/'birdclf'), word, '--help']
     return subprocess.run(args, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_readme_begins_with_what_it_is():
+    "One sentence, a picture of the page with the answer in it, two commands and what the second says; all else comes after"
+    text = (ROOT/'README.md').read_text(encoding='utf-8')
+    places = [text.index(part) for part in ('\n> ', '![The page ', '\n    make app\n', '\n    $ birdclf classify ', '\n- ')]
+    assert places == sorted(places) and len(text[:places[2]].split()) < 250
+    [(alt, name)] = re.findall(r'!\[(.+)\]\((.+)\)', text)
+    assert (ROOT/name).stat().st_size < 120_000
+    with Image.open(ROOT/name) as picture: assert picture.width >= 700 >= picture.height # Two columns, and the commands are not far below
+    bird = re.search(r'the answer, ([\w ]+),', alt)[1]
+    assert f'It is a {bird} (' in text[places[3]:] or f'It is an {bird} (' in text[places[3]:]
 
 
 def test_readme_shows_the_commands():
