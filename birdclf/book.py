@@ -92,8 +92,8 @@ def mark_cell(
         if missing := [key for key in FIGURE if not figure.get(key)]:
             raise ExtensionError(f'The figure {figure} has no {", ".join(missing)}. A picture in the book has all of '
                                  f'{", ".join(FIGURE)}; add what is missing to its cell.')
-        metadata.setdefault('mystnb', {}).update(
-            figure={'name': figure['label'], 'caption': figure['fig-cap']}, image={'alt': figure['fig-alt']})
+        shown = {'name': figure['label'], 'caption': figure['fig-cap']}
+        metadata.setdefault('mystnb', {}).update(figure=shown, image={'alt': figure['fig-alt']})
     cell['source'] = code
 
 # %% ../nbs/91_book.ipynb #f1c0de02
