@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TAGS', 'FIGURE', 'ELSEWHERE', 'MACHINE', 'split_remarks', 'fold_solution', 'mark_cell', 'mark_front', 'ColourFront',
            'value_of', 'show_real', 'read_source', 'DropNestedRules', 'inline_formula', 'displayed_formula', 'dress',
-           'kept_at', 'offer', 'say_how_to_run', 'setup', 'for_readme', 'make_readme', 'faults_in_text', 'loads',
-           'faults_in_links', 'check_book', 'readme', 'check', 'main', 'read_rooms', 'module_sources', 'names_in',
-           'arrows_of', 'faults_in_rooms', 'RoomMap']
+           'kept_at', 'offer', 'say_how_to_run', 'add_things', 'setup', 'for_readme', 'make_readme', 'faults_in_text',
+           'loads', 'faults_in_links', 'check_book', 'readme', 'check', 'main', 'read_rooms', 'module_sources',
+           'names_in', 'arrows_of', 'faults_in_rooms', 'RoomMap']
 
 # %% ../nbs/91_book.ipynb #00000002
 from argparse import ArgumentParser
@@ -36,7 +36,7 @@ import nbformat
 import yaml
 
 import birdclf
-from .frontend import language, split_front
+from .frontend import THINGS, language, split_front, thing_files
 from .testing import paint_bird, photographs
 
 # %% ../nbs/91_book.ipynb #00000005
@@ -179,6 +179,7 @@ def dress(app, config):
     folder = Path(app.doctreedir).parent/'dress'
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(files('birdclf')/'front'/'book.css', folder)
+    for name, data in thing_files(files('birdclf')/'front').items(): (folder/name).write_bytes(data)
     paint_bird('Rotkehlchen', 7, size=(192, 192)).save(folder/'robin.png')
     config.html_static_path.append(str(folder))
     config.html_logo = config.html_favicon = str(folder/'robin.png')
@@ -232,6 +233,14 @@ def say_how_to_run(app, docname:str, source:list[str]):
     notebook['cells'].insert(titles[0]+1, {'cell_type': 'markdown', 'metadata': {}, 'source': text})
     source[0] = json.dumps(notebook)
 
+# %% ../nbs/91_book.ipynb #71a90012
+def add_things(app, page:str, template:str, context:dict, tree):
+    "Sphinx's hook: scripts and styles for the things on `page`"
+    for name in THINGS:
+        if f'data-thing="{name}"' not in context.get('body', ''): continue
+        app.add_js_file(f'{name}.js', loading_method='defer')
+        app.add_css_file(f'{name}.css')
+
 # %% ../nbs/91_book.ipynb #00000018
 def setup(app)->dict:
     "Introduce all of the above to Sphinx"
@@ -239,6 +248,7 @@ def setup(app)->dict:
     app.connect('config-inited', offer)
     app.connect('source-read', read_source)
     app.connect('source-read', say_how_to_run)
+    app.connect('html-page-context', add_things)
     app.add_transform(DropNestedRules)
     app.add_transform(ColourFront)
     app.add_html_math_renderer('mathml', inline_renderers=(inline_formula, None),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from PIL import Image
 from pybtex import database as bibtex
 
 from birdclf.book import check_book, kept_at, main, mark_cell, split_remarks
@@ -327,9 +328,17 @@ def test_no_part_is_called_as_a_chapter():
 def test_what_lies_below_is_known_before():
     "The story and the road come first; judging comes before exporting, naming before the bundle; foundations are behind the road"
     chapters = [chapter['file'].removeprefix('nbs/') for part in CONTENTS for chapter in part['chapters']]
-    for first, second in [('44_evaluate', '43_export'), ('51_classify', '50_bundle'), ('70_deploy', '01_photo'),
+    for first, second in [('44_evaluate', '43_export'), ('51_classify', '50_bundle'), ('23_clean', '27_cleaning_page'), ('70_deploy', '01_photo'),
                           ('70_deploy', '02_manifest'), ('70_deploy', '03_license'), ('70_deploy', '04_web')]:
         assert chapters.index(first) < chapters.index(second)
+
+
+def test_the_evening_is_an_evening():
+    "What the page for cleaning is made of has a chapter of its own"
+    sources = {chapter: [''.join(cell['source']) for cell in json.loads((ROOT/'nbs'/f'{chapter}.ipynb').read_text(encoding='utf-8'))['cells']]
+               for chapter in ('23_clean', '27_cleaning_page')}
+    made = {chapter: sum(text.startswith(('#| export', '%%front')) for text in texts) for chapter, texts in sources.items()}
+    assert made['23_clean'] == 0 < made['27_cleaning_page']
 
 
 def commands():
@@ -342,6 +351,18 @@ def run(command):
     program, word = command.split()
     args = ['make', '-n', word] if program == 'make' else [str(SCRIPTS/'birdclf'), word, '--help']
     return subprocess.run(args, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_readme_begins_with_what_it_is():
+    "One sentence, a picture of the page with the answer in it, two commands and what the second says; all else comes after"
+    text = (ROOT/'README.md').read_text(encoding='utf-8')
+    places = [text.index(part) for part in ('\n> ', '![The page ', '\n    make app\n', '\n    $ birdclf classify ', '\n- ')]
+    assert places == sorted(places) and len(text[:places[2]].split()) < 250
+    [(alt, name)] = re.findall(r'!\[(.+)\]\((.+)\)', text)
+    assert (ROOT/name).stat().st_size < 120_000
+    with Image.open(ROOT/name) as picture: assert picture.width >= 700 >= picture.height # Two columns, and the commands are not far below
+    bird = re.search(r'the answer, ([\w ]+),', alt)[1]
+    assert f'It is a {bird} (' in text[places[3]:] or f'It is an {bird} (' in text[places[3]:]
 
 
 def test_readme_shows_the_commands():
