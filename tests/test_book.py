@@ -10,6 +10,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from PIL import Image
+from pybtex import database as bibtex
 
 from birdclf.book import check_book, kept_at, main, mark_cell, split_remarks
 
@@ -61,6 +62,7 @@ def build(folder, cells, execute='off', settings=''):
     config = (ROOT/'_config.yml').read_text(encoding='utf-8').replace('execute_notebooks: "off"', f'execute_notebooks: "{execute}"')
     (folder/'_config.yml').write_text(config, encoding='utf-8')
     (folder/'_toc.yml').write_text('format: jb-book\nroot: nbs/index\n', encoding='utf-8')
+    shutil.copy(ROOT/'nbs'/'references.bib', folder/'nbs')
     (folder/'settings.ini').write_text(f'[DEFAULT]\n{settings}\n', encoding='utf-8')
     done = subprocess.run([str(SCRIPTS/'jupyter-book'), 'build', '.', '-W', '-n', '--keep-going', '-q'], cwd=folder,
                           capture_output=True, text=True, env={'PATH': f'{SCRIPTS}:/usr/bin:/bin', 'HOME': str(folder)})
@@ -261,6 +263,21 @@ def test_remarks_stand_at_the_top():
     cell = {'source': ['x = 1\n', '#| hide']}
     mark_cell(cell)
     assert cell['metadata']['tags'] == [] and cell['source'] == 'x = 1\n#| hide'
+
+
+def prose(path):
+    return '\n\n'.join(''.join(cell['source']) for cell in json.loads(path.read_text(encoding='utf-8'))['cells'] if cell['cell_type'] == 'markdown')
+
+
+def test_papers_are_cited_and_cited_papers_are_there():
+    "Each with authors, a title, a year, and a number under which it is found; README.md has no bibliography"
+    known = bibtex.parse_file(str(ROOT/'nbs'/'references.bib')).entries
+    cited = [key for path in (ROOT/'nbs').glob('*.ipynb') if path.stem != 'references' for key in re.findall(r'\{cite:\w+\}`([^`]+)`', prose(path))]
+    assert set(known) == set(cited) and len(known) > 25
+    assert [key for key, entry in known.items() if not entry.persons.get('author') or not {'title', 'year'} <= set(entry.fields)] == []
+    assert [key for key, entry in known.items() if not {'doi', 'eprint'} & set(entry.fields)] == ['zauner2010implementation'] # A thesis
+    assert [key for key, entry in known.items() if not re.fullmatch(r'[a-z]+' + entry.fields['year'] + '[a-z0-9]+', key)] == []
+    assert 'cite:' not in (ROOT/'README.md').read_text(encoding='utf-8')
 
 
 def test_every_chapter_is_in_the_book():
