@@ -129,7 +129,7 @@ def show_real(
 # %% ../nbs/91_book.ipynb #61055b02
 def read_glossary(
     text:str, # An entry for each term: its names, a line each, and what it means, indented
-)->dict[str, tuple[str, set[str]]]: # For each name: the first one of its entry, and the chapters in which it is another word
+)->dict[str, tuple[str, set[str]]]: # For each name: the first one of its entry, and chapters where it is another word
     "The names that a glossary explains"
     names = {}
     for entry in re.split(r'\n\s*\n', text):
