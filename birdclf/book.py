@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['TAGS', 'FIGURE', 'BORROWED', 'ELSEWHERE', 'MACHINE', 'split_remarks', 'fold_solution', 'mark_cell', 'mark_front',
-           'ColourFront', 'value_of', 'show_real', 'borrow', 'say_language', 'read_source', 'DropNestedRules',
-           'inline_formula', 'displayed_formula', 'dress', 'kept_at', 'offer', 'say_how_to_run', 'add_things', 'setup',
-           'for_readme', 'make_readme', 'faults_in_text', 'loads', 'faults_in_links', 'check_book', 'readme', 'check',
-           'main', 'read_rooms', 'module_sources', 'names_in', 'arrows_of', 'faults_in_rooms', 'RoomMap']
+           'ColourFront', 'value_of', 'show_real', 'borrow', 'say_language', 'read_glossary', 'link_terms', 'explain',
+           'read_source', 'DropNestedRules', 'inline_formula', 'displayed_formula', 'dress', 'kept_at', 'offer',
+           'say_how_to_run', 'add_things', 'setup', 'for_readme', 'make_readme', 'faults_in_text', 'loads',
+           'faults_in_links', 'check_book', 'readme', 'check', 'main', 'read_rooms', 'module_sources', 'names_in',
+           'arrows_of', 'faults_in_rooms', 'RoomMap']
 
 # %% ../nbs/91_book.ipynb #00000002
 from argparse import ArgumentParser
@@ -166,10 +167,59 @@ def say_language(app, page:str, template:str, context:dict, tree):
     "Sphinx's hook: the language of a page is at the end of its name, and otherwise English"
     if match := re.search(r'_([a-z]{2})$', page): context['language'] = match[1]
 
+# %% ../nbs/91_book.ipynb #61055b02
+def read_glossary(
+    text:str, # An entry for each term: its names, a line each, and what it means, indented
+)->dict[str, tuple[str, set[str]]]: # For each name: the first one of its entry, and chapters where it is another word
+    "The names that a glossary explains"
+    names = {}
+    for entry in re.split(r'\n\s*\n', text):
+        lines = [line for line in entry.splitlines() if line[:1] not in (' ', '`')]
+        others = {other for line in lines if line.startswith('.. not in:') for other in line.split(':')[1].split()}
+        lines = [line for line in lines if not line.startswith('..')]
+        names |= {line: (lines[0], others) for line in lines}
+    return names
+
+# %% ../nbs/91_book.ipynb #61055b05
+_APART = re.compile(r'(```.*?```|<!--.*?-->|^[#>].*?$|^(?: {4}|\t).*?$|\$[^$\n]+\$|(?:\{[\w:-]+\})?`[^`]*`|'
+                    r'!?\[[^\]]*\]\([^)]*\)|<[^>\n]*>|https?://\S+)', re.S | re.M)
+
+
+def link_terms(
+    text:str,                              # Of a markdown cell
+    names:dict[str, tuple[str, set[str]]], # As `read_glossary` gives them
+    linked:set[str],                       # Entries that have been linked in this chapter; those of `text` are added
+)->str:
+    "`text`, with a link to the glossary at the first use of each of its terms"
+    def link(match):
+        name = match[1] if match[1] in names else match[1].lower()
+        if names[name][0] in linked: return match[0]
+        linked.add(names[name][0])
+        return f'{{term}}`{match[0]} <{name}>`'
+    ways = (f'(?i:{re.escape(name)})' if name.islower() else re.escape(name) for name in sorted(names, key=len)[::-1])
+    found = re.compile(rf'(?<![\w-])({"|".join(ways)})(?:s|es)?(?![\w-])')
+    parts = _APART.split(text)
+    return ''.join(part if n%2 else found.sub(link, part) for n, part in enumerate(parts)) if names else text
+
+# %% ../nbs/91_book.ipynb #61055b08
+def explain(
+    notebook:dict,
+    path:Path, # Of it; the glossary lies beside it
+):
+    "Link what a chapter says to the glossary"
+    glossary, linked = path.with_name('glossary.ipynb'), set()
+    if path == glossary or not glossary.exists(): return
+    cells = [''.join(cell['source']) for cell in json.loads(glossary.read_text(encoding='utf-8'))['cells']]
+    names = read_glossary(next(text for text in cells if '{glossary}' in text))
+    names = {name: entry for name, entry in names.items() if path.stem not in entry[1]}
+    for cell in notebook['cells']:
+        if cell['cell_type'] == 'markdown': cell['source'] = link_terms(''.join(cell['source']), names, linked)
+
 # %% ../nbs/91_book.ipynb #0000000e
 def read_source(app, docname:str, source:list[str]):
     "Sphinx's hook: `source` holds the text of a file that is about to be parsed"
-    if not str(app.env.doc2path(docname)).endswith('.ipynb'): return
+    path = Path(app.env.doc2path(docname))
+    if path.suffix != '.ipynb': return
     notebook = json.loads(source[0])
     for cell in notebook['cells']:
         if cell['cell_type'] == 'code':
@@ -177,6 +227,7 @@ def read_source(app, docname:str, source:list[str]):
             show_real(cell)
             mark_cell(cell)
             mark_front(cell)
+    explain(notebook, path)
     source[0] = json.dumps(notebook)
 
 # %% ../nbs/91_book.ipynb #00000011
