@@ -94,7 +94,8 @@ def _row(axes, y, dot):
     across, weight = axes.get_yaxis_transform(), 'bold' if dot.strong or dot.value is None else 'normal'
     axes.text(0, y-.2, dot.name, transform=across, weight=weight)
     if dot.value is None: return
-    axes.text(1, y-.2, dot.says or f'{dot.value:g}', transform=across, weight=weight, ha='right')
+    says = (dot.says or f'{dot.value:g}').replace(' %', '%').replace('%', '\u00a0%')
+    axes.text(1, y-.2, says, transform=across, weight=weight, ha='right')
     axes.plot([0, 1], [y+.14]*2, transform=across, color=INK, alpha=.2, lw=.6)
     if dot.low is not None: axes.plot([dot.low, dot.high], [y+.14]*2, color=dot.colour, lw=3 if dot.strong else 1.8)
     axes.plot(dot.value, y+.14, 'o', color=dot.colour, ms=7 if dot.strong else 5)
