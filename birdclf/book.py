@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['TAGS', 'FIGURE', 'BORROWED', 'ELSEWHERE', 'MACHINE', 'split_remarks', 'fold_solution', 'mark_cell', 'mark_front',
-           'ColourFront', 'value_of', 'show_real', 'borrow', 'say_language', 'read_glossary', 'link_terms', 'explain',
-           'read_source', 'DropNestedRules', 'inline_formula', 'displayed_formula', 'dress', 'kept_at', 'offer',
-           'say_how_to_run', 'add_things', 'setup', 'for_readme', 'make_readme', 'faults_in_text', 'loads',
-           'faults_in_links', 'check_book', 'readme', 'check', 'main', 'read_rooms', 'module_sources', 'names_in',
-           'arrows_of', 'faults_in_rooms', 'RoomMap']
+           'ColourFront', 'LabelDrawings', 'value_of', 'show_real', 'borrow', 'say_language', 'read_glossary',
+           'link_terms', 'explain', 'read_source', 'DropNestedRules', 'inline_formula', 'displayed_formula', 'dress',
+           'kept_at', 'offer', 'say_how_to_run', 'add_things', 'setup', 'for_readme', 'make_readme', 'faults_in_text',
+           'loads', 'faults_in_links', 'check_book', 'readme', 'check', 'main', 'read_rooms', 'module_sources',
+           'names_in', 'arrows_of', 'faults_in_rooms', 'RoomMap']
 
 # %% ../nbs/91_book.ipynb #00000002
 from argparse import ArgumentParser
@@ -43,6 +43,7 @@ from .testing import paint_bird, photographs
 # %% ../nbs/91_book.ipynb #00000005
 TAGS = {'hide': 'remove-cell', 'default_exp': 'remove-cell', 'include: false': 'remove-cell',
         'echo: false': 'remove-input', 'output: false': 'remove-output', 'code-fold: true': 'hide-input',
+        'output-fold: true': 'hide-output',
         'eval: false': 'skip-execution', 'slow': 'skip-execution', 'net': 'skip-execution', 'real': 'skip-execution',
         'export': None, 'exporti': None}
 FIGURE = 'label', 'fig-cap', 'fig-alt'
@@ -89,6 +90,8 @@ def mark_cell(
                                  'Check the spelling, or add it to TAGS in the chapter on the book.')
         elif TAGS[name]: tags.append(TAGS[name])
     if re.search(r'\bnbdev\.nbdev_export\b|\bfrontend\.export_all\b', code): tags.append('skip-execution')
+    if 'hide-output' in tags:
+        metadata['mystnb'] = {'code_prompt_show': 'Show the numbers', 'code_prompt_hide': 'Hide the numbers'}
     if figure:
         if missing := [key for key in FIGURE if not figure.get(key)]:
             raise ExtensionError(f'The figure {figure} has no {", ".join(missing)}. A picture in the book has all of '
@@ -119,6 +122,20 @@ class ColourFront(Transform):
             for name in cell['classes']:
                 if not name.startswith('tag_language-'): continue
                 for block in cell.findall(nodes.literal_block): block['language'] = name.removeprefix('tag_language-')
+
+# %% ../nbs/91_book.ipynb #d1a69102
+class LabelDrawings(Transform):
+    "Give the drawings of a cell the text for those who cannot see them, and no white card at night"
+    default_priority = 300
+
+    def apply(self):
+        for cell in self.document.findall(nodes.container):
+            alt = cell.get('cell_metadata', {}).get('mystnb', {}).get('image', {}).get('alt')
+            label = f'<svg role="img" aria-label="{escape(alt)}" ' if alt else '<svg '
+            for raw in cell.findall(nodes.raw):
+                if not raw.astext().startswith('<svg '): continue
+                raw['classes'] = ['output'] # The theme lays anything that is `text_html` on a card
+                raw[:] = [nodes.Text(raw.astext().replace('<svg ', label, 1))]
 
 # %% ../nbs/91_book.ipynb #a0000002
 def value_of(code:str):
@@ -330,6 +347,7 @@ def setup(app)->dict:
     app.connect('html-page-context', say_language)
     app.add_transform(DropNestedRules)
     app.add_transform(ColourFront)
+    app.add_transform(LabelDrawings)
     app.add_html_math_renderer('mathml', inline_renderers=(inline_formula, None),
                                block_renderers=(displayed_formula, None))
     app.add_css_file('book.css')
@@ -384,6 +402,8 @@ def faults_in_text(
     for image in article.select('img'):
         if not image.get('alt', '').strip():
             yield f'has a picture without a text for those who cannot see it: {image.get("src")!r}'
+    for drawing in article.select('svg.diagram'):
+        if not drawing.get('aria-label', '').strip(): yield 'has a diagram without a text for those who cannot see it'
 
 # %% ../nbs/91_book.ipynb #00000021
 def loads(page:BeautifulSoup)->Iterator[str]:

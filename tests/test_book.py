@@ -43,6 +43,9 @@ CELLS = [
     code('print("one cell", "runs")', printed('one cell runs\n')),
     code('#| label: fig-wren\n#| fig-cap: A wren, from very far away.\n#| fig-alt: One grey pixel.\n'
          f'from IPython.display import Image\nImage(data="{ROBIN}")', shown(image_jpeg=ROBIN)),
+    code('#| slow\n#| label: fig-owl\n#| fig-cap: An owl, from further away.\n#| fig-alt: "Nothing" at all.\ndraw()',
+         shown(text_html='<svg class="diagram" viewBox="0 0 288 72"></svg>')),
+    code('#| slow\n#| output-fold: true\nprint("a long table")', printed('a long table\n')),
     markdown('| ' + ' | '.join(f'a column that is wide {i}' for i in range(9)) + ' |\n' + '| --- '*9 + '|\n' + '| `a_long_name_without_spaces` '*9 + '|'),
     code(f'"{"wren"*60}"', printed('wren'*200)),
     code('%%front app.js\nexport const sing = () => `${"trill"}`'),
@@ -165,6 +168,18 @@ def test_a_picture_is_a_figure(article):
     assert figure.select_one('img')['alt'] == 'One grey pixel.'
     assert 'Fig. 1' in figure.get_text() and 'A wren, from very far away.' in figure.get_text()
     assert article.select_one('a[href="#fig-wren"]').get_text() == 'Fig. 1'
+
+
+def test_a_diagram_is_a_figure_within_the_page(article):
+    drawing = article.select_one('figure svg.diagram')
+    assert (drawing['role'], drawing['aria-label']) == ('img', '"Nothing" at all.')
+    assert 'An owl, from further away.' in drawing.find_parent('figure').get_text()
+
+
+def test_an_output_is_folded_away(article):
+    folded = next(details for details in article.select('details') if 'a long table' in details.get_text())
+    assert folded.select_one('summary').get_text(' ', strip=True) == 'Show the numbers Hide the numbers'
+    assert 'print' not in folded.get_text()
 
 
 def test_formulas_need_nobody(book, article):
