@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['TAGS', 'FIGURE', 'MACHINE', 'split_remarks', 'mark_cell', 'mark_front', 'ColourFront', 'value_of', 'show_real',
-           'read_source', 'DropNestedRules', 'inline_formula', 'displayed_formula', 'dress', 'setup', 'for_readme',
-           'make_readme', 'faults_in_text', 'loads', 'faults_in_links', 'check_book', 'readme', 'check', 'main',
-           'read_rooms', 'module_sources', 'names_in', 'arrows_of', 'faults_in_rooms', 'RoomMap']
+           'tell_refused', 'shown_on', 'list_credits', 'read_source', 'DropNestedRules', 'inline_formula',
+           'displayed_formula', 'dress', 'setup', 'for_readme', 'make_readme', 'faults_in_text', 'loads',
+           'faults_in_links', 'check_book', 'readme', 'check', 'main', 'read_rooms', 'module_sources', 'names_in',
+           'arrows_of', 'faults_in_rooms', 'RoomMap']
 
 # %% ../nbs/91_book.ipynb #00000002
 from argparse import ArgumentParser
@@ -34,8 +35,9 @@ import nbformat
 import yaml
 
 import birdclf
+from .credits import Absent, read_credits, showable
 from .frontend import language, split_front
-from .testing import paint_bird, photographs
+from .testing import paint_bird
 
 # %% ../nbs/91_book.ipynb #00000005
 TAGS = {'hide': 'remove-cell', 'default_exp': 'remove-cell', 'include: false': 'remove-cell',
@@ -115,15 +117,50 @@ def value_of(code:str):
 
 def show_real(
     cell:dict, # A code cell as it is in the file; changed in place
+    *,
+    executed:bool=False, # Whether the book is, and so has to have everything
 ):
-    "Where there are photographs, give a cell with the remark `real` a picture of them"
+    "Where there are photographs that may be shown, give a cell with the remark `real` a figure of them"
     remarks, code = split_remarks(''.join(cell['source']))
-    if 'real' not in remarks or not photographs(): return
-    os.environ['BIRDCLF_BOOK'] = '1'
-    try: picture = value_of(code)
-    finally: del os.environ['BIRDCLF_BOOK']
-    data = {'image/jpeg': b64encode(picture._repr_jpeg_()).decode()}
+    if 'real' not in remarks or not showable(): return
+    found = value_of(code)
+    if executed and isinstance(found, Absent):
+        raise ExtensionError(f'A figure has nothing to show but this sentence: "{found}" Build without EXECUTE=1, or '
+                             'without SHOWABLE.')
+    data = {'text/html': found._repr_html_()}
     cell['outputs'] = [{'output_type': 'display_data', 'metadata': {}, 'data': data}]
+
+# %% ../nbs/91_book.ipynb #a0000005
+def tell_refused(app, config):
+    "Sphinx's hook: say which photographs of the folder are not shown, and why"
+    if not os.environ.get('BIRDCLF_SHOWABLE'): return
+    for sentence in read_credits(os.environ['BIRDCLF_SHOWABLE'])[1]: print(sentence, file=sys.stderr)
+
+
+def shown_on(
+    pages:dict[str,str], # The HTML of each, by its name
+)->dict[tuple[str,str],list[str]]: # Name and credit of each photograph, and where it is
+    "All photographs with a credit under them"
+    found = {}
+    for page,html in pages.items():
+        for credit in BeautifulSoup(html, 'html.parser').select('.plates .credit'):
+            key = credit.find_previous('b').get_text(), credit.decode_contents().partition(': ')[2]
+            found.setdefault(key, []).append(page)
+    return {key: list(dict.fromkeys(found[key])) for key in sorted(found)}
+
+# %% ../nbs/91_book.ipynb #a0000007
+def list_credits(app, doctree, docname:str):
+    "Sphinx's hook: where a page has a place for it, list the photographs of the book"
+    places = [raw for raw in doctree.findall(nodes.raw) if 'class="all-credits"' in raw.astext()]
+    if not places: return
+    env = app.env
+    shown = shown_on({name: ''.join(raw.astext() for raw in env.get_doctree(name).findall(nodes.raw))
+                      for name in sorted(env.found_docs)})
+    def link(name): return (f'<a href="{app.builder.get_relative_uri(docname, name)}">'
+                            f'{escape(env.titles[name].astext())}</a>')
+    lines = [f'<li><b>{escape(bird)}</b>: {credit}. Shown in {", ".join(map(link, where))}.</li>'
+             for (bird,credit),where in shown.items()]
+    if lines: places[0].children[0] = nodes.Text(f'<ul class="all-credits">{"".join(lines)}</ul>')
 
 # %% ../nbs/91_book.ipynb #0000000e
 def read_source(app, docname:str, source:list[str]):
@@ -132,7 +169,7 @@ def read_source(app, docname:str, source:list[str]):
     notebook = json.loads(source[0])
     for cell in notebook['cells']:
         if cell['cell_type'] == 'code':
-            show_real(cell)
+            show_real(cell, executed=app.config.nb_execution_mode=='force')
             mark_cell(cell)
             mark_front(cell)
     source[0] = json.dumps(notebook)
@@ -172,7 +209,9 @@ def dress(app, config):
 def setup(app)->dict:
     "Introduce all of the above to Sphinx"
     app.connect('config-inited', dress)
+    app.connect('config-inited', tell_refused)
     app.connect('source-read', read_source)
+    app.connect('doctree-resolved', list_credits)
     app.add_transform(DropNestedRules)
     app.add_transform(ColourFront)
     app.add_html_math_renderer('mathml', inline_renderers=(inline_formula, None),
