@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['TAGS', 'FIGURE', 'BORROWED', 'ELSEWHERE', 'HEAVY', 'MACHINE', 'split_remarks', 'fold_solution', 'mark_cell',
            'mark_front', 'ColourFront', 'LabelDrawings', 'value_of', 'show_real', 'borrow', 'say_language',
-           'read_glossary', 'link_terms', 'explain', 'read_source', 'DropNestedRules', 'inline_formula',
-           'displayed_formula', 'spare_icons', 'lighten', 'for_all_hands', 'dress', 'kept_at', 'offer',
-           'say_how_to_run', 'add_things', 'setup', 'for_readme', 'make_readme', 'make_citation', 'faults_in_text',
-           'faults_in_pictures', 'loads', 'faults_in_links', 'faults_in_weight', 'check_book', 'readme', 'check',
-           'main', 'read_rooms', 'module_sources', 'names_in', 'arrows_of', 'faults_in_rooms', 'RoomMap']
+           'tell_refused', 'shown_on', 'list_credits', 'read_glossary', 'link_terms', 'explain', 'read_source',
+           'DropNestedRules', 'inline_formula', 'displayed_formula', 'spare_icons', 'lighten', 'for_all_hands', 'dress',
+           'kept_at', 'offer', 'say_how_to_run', 'add_things', 'setup', 'for_readme', 'make_readme', 'make_citation',
+           'faults_in_text', 'faults_in_pictures', 'loads', 'faults_in_links', 'faults_in_weight', 'check_book',
+           'readme', 'check', 'main', 'read_rooms', 'module_sources', 'names_in', 'arrows_of', 'faults_in_rooms',
+           'RoomMap']
 
 # %% ../nbs/91_book.ipynb #00000002
 from argparse import ArgumentParser
@@ -39,8 +40,9 @@ import nbformat
 import yaml
 
 import birdclf
+from .credits import Absent, read_credits, showable
 from .frontend import THINGS, language, split_front, thing_files
-from .testing import paint_bird, photographs
+from .testing import paint_bird
 
 # %% ../nbs/91_book.ipynb #00000005
 TAGS = {'hide': 'remove-cell', 'default_exp': 'remove-cell', 'include: false': 'remove-cell',
@@ -150,14 +152,17 @@ def value_of(code:str):
 
 def show_real(
     cell:dict, # A code cell as it is in the file; changed in place
+    *,
+    executed:bool=False, # Whether the book is, and so has to have everything
 ):
-    "Where there are photographs, give a cell with the remark `real` a picture of them"
+    "Where there are photographs that may be shown, give a cell with the remark `real` a figure of them"
     remarks, code = split_remarks(''.join(cell['source']))
-    if 'real' not in remarks or not photographs(): return
-    os.environ['BIRDCLF_BOOK'] = '1'
-    try: picture = value_of(code)
-    finally: del os.environ['BIRDCLF_BOOK']
-    data = {'image/jpeg': b64encode(picture._repr_jpeg_()).decode()}
+    if 'real' not in remarks or not showable(): return
+    found = value_of(code)
+    if executed and isinstance(found, Absent):
+        raise ExtensionError(f'A figure has nothing to show but this sentence: "{found}" Build without EXECUTE=1, or '
+                             'without SHOWABLE.')
+    data = {'text/html': found._repr_html_()}
     cell['outputs'] = [{'output_type': 'display_data', 'metadata': {}, 'data': data}]
 
 # %% ../nbs/91_book.ipynb #de910002
@@ -185,6 +190,38 @@ def borrow(
 def say_language(app, page:str, template:str, context:dict, tree):
     "Sphinx's hook: the language of a page is at the end of its name, and otherwise English"
     if match := re.search(r'_([a-z]{2})$', page): context['language'] = match[1]
+
+# %% ../nbs/91_book.ipynb #a0000005
+def tell_refused(app, config):
+    "Sphinx's hook: say which photographs of the folder are not shown, and why"
+    if not os.environ.get('BIRDCLF_SHOWABLE'): return
+    for sentence in read_credits(os.environ['BIRDCLF_SHOWABLE'])[1]: print(sentence, file=sys.stderr)
+
+
+def shown_on(
+    pages:dict[str,str], # The HTML of each, by its name
+)->dict[tuple[str,str],list[str]]: # Name and credit of each photograph, and where it is
+    "All photographs with a credit under them"
+    found = {}
+    for page,html in pages.items():
+        for credit in BeautifulSoup(html, 'html.parser').select('.plates .credit'):
+            key = credit.find_previous('b').get_text(), ', '.join(map(str, credit.select('a')))
+            found.setdefault(key, []).append(page)
+    return {key: list(dict.fromkeys(found[key])) for key in sorted(found)}
+
+# %% ../nbs/91_book.ipynb #a0000007
+def list_credits(app, doctree, docname:str):
+    "Sphinx's hook: where a page has a place for it, list the photographs of the book"
+    places = [raw for raw in doctree.findall(nodes.raw) if 'class="all-credits"' in raw.astext()]
+    if not places: return
+    env = app.env
+    shown = shown_on({name: ''.join(raw.astext() for raw in env.get_doctree(name).findall(nodes.raw))
+                      for name in sorted(env.found_docs)})
+    def link(name): return (f'<a href="{app.builder.get_relative_uri(docname, name)}">'
+                            f'{escape(env.titles[name].astext())}</a>')
+    lines = [f'<li><b>{escape(bird)}</b>: {credit}. Shown in {", ".join(map(link, where))}.</li>'
+             for (bird,credit),where in shown.items()]
+    if lines: places[0].children[0] = nodes.Text(f'<ul class="all-credits">{"".join(lines)}</ul>')
 
 # %% ../nbs/91_book.ipynb #61055b02
 def read_glossary(
@@ -242,8 +279,8 @@ def read_source(app, docname:str, source:list[str]):
     notebook = json.loads(source[0])
     for cell in notebook['cells']:
         if cell['cell_type'] == 'code':
-            borrow(cell, Path(app.env.doc2path(docname)).parent)
-            show_real(cell)
+            borrow(cell, path.parent)
+            show_real(cell, executed=app.config.nb_execution_mode=='force')
             mark_cell(cell)
             mark_front(cell)
     explain(notebook, path)
@@ -370,10 +407,12 @@ def setup(app)->dict:
     "Introduce all of the above to Sphinx"
     app.connect('config-inited', dress)
     app.connect('config-inited', offer)
+    app.connect('config-inited', tell_refused)
     app.connect('source-read', read_source)
+    app.connect('source-read', say_how_to_run)
+    app.connect('doctree-resolved', list_credits)
     app.connect('html-page-context', lighten)
     app.connect('html-page-context', for_all_hands)
-    app.connect('source-read', say_how_to_run)
     app.connect('html-page-context', add_things)
     app.connect('html-page-context', say_language)
     app.add_transform(DropNestedRules)
