@@ -108,10 +108,9 @@ def groups(names:set[str])->list[str]:
     listed, known, chosen = libraries(), packages_distributions(), set()
     have = {group: brings(names) for group,names in listed.items()}
     missing = {normal(dist) for name in names for dist in known.get(name, ())[:1]} - have['']
-    while True:
-        best = max(GROUPS, key=lambda group: (len(missing & have[group]), len(missing & listed[group])))
-        if not missing & have[best]: break
-        chosen.add(best)
+    for group in GROUPS: # The last is for those who write on the book
+        best = max(GROUPS[:-1], key=lambda one: (len(missing & have[one]), len(missing & listed[one]))) if group!='dev' else group
+        if missing & have[best]: chosen.add(best)
         missing -= have[best]
     return [group for group in GROUPS if group in chosen]
 
@@ -127,7 +126,7 @@ def needs(notebook:dict, chapters:dict[str,dict])->str:
     if 'train' in names and re.search(r'\bweights\b', str(notebook['cells'])): marked += ' pretrained weights '
     found = [word for word,sign in (('photographs', r'photographs\('), ('pretrained weights', 'pretrained weights'),
                                     ('the internet', 'the internet')) if re.search(sign, marked)]
-    if names: found.append(f'the libraries of {" and ".join(f"`[{name}]`" for name in names)}')
+    if names: found.append(f'the libraries of `[{",".join(names)}]`')
     return ', '.join(found[:-1]) + (', and ' if len(found)>1 else '') + found[-1] if found else 'nothing but Python'
 
 # %% ../nbs/98_reading.ipynb #4ead0010
