@@ -323,9 +323,38 @@ def test_no_part_is_called_as_a_chapter():
 def test_what_lies_below_is_known_before():
     "The story and the road come first; judging comes before exporting, naming before the bundle; foundations are behind the road"
     chapters = [chapter['file'].removeprefix('nbs/') for part in CONTENTS for chapter in part['chapters']]
-    for first, second in [('44_evaluate', '43_export'), ('51_classify', '50_bundle'), ('70_deploy', '01_photo'),
+    for first, second in [('44_evaluate', '43_export'), ('51_classify', '50_bundle'), ('23_clean', '27_cleaning_page'), ('70_deploy', '01_photo'),
                           ('70_deploy', '02_manifest'), ('70_deploy', '03_license'), ('70_deploy', '04_web')]:
         assert chapters.index(first) < chapters.index(second)
+
+
+PACE = 220 # Words a minute, the code not counted
+
+
+def minutes(part):
+    "How long it takes to read the prose of a part's chapters"
+    texts = [''.join(cell['source']) for chapter in part['chapters']
+             for cell in json.loads((ROOT/f"{chapter['file']}.ipynb").read_text(encoding='utf-8'))['cells'] if cell['cell_type'] == 'markdown']
+    return sum(len(re.sub(r'<!--.*?-->|\]\([^)]*\)', '', text, flags=re.S).split()) for text in texts)/PACE
+
+
+def test_the_ways_take_as_long_as_they_say():
+    "A quarter of an hour; five hours from a list of birds to a page that is online; two for what that stands on"
+    cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
+    text = next(text for cell in cells if '## Three ways through' in (text := ''.join(cell['source'])))
+    assert '15 minutes' in text and 'is five hours of reading' in text and 'takes two more' in text
+    captions = [part.get('caption') for part in CONTENTS]
+    end, last = captions.index('The page and its server')+1, captions.index('Building and testing')+1
+    assert abs(minutes({'chapters': CONTENTS[0]['chapters'][:1]})-15) < 2.5
+    assert [round(sum(map(minutes, parts))/60) for parts in (CONTENTS[1:end], CONTENTS[end:last])] == [5, 2]
+
+
+def test_the_evening_is_an_evening():
+    "What the page for cleaning is made of has a chapter of its own"
+    sources = {chapter: [''.join(cell['source']) for cell in json.loads((ROOT/'nbs'/f'{chapter}.ipynb').read_text(encoding='utf-8'))['cells']]
+               for chapter in ('23_clean', '27_cleaning_page')}
+    made = {chapter: sum(text.startswith(('#| export', '%%front')) for text in texts) for chapter, texts in sources.items()}
+    assert made['23_clean'] == 0 < made['27_cleaning_page']
 
 
 def commands():

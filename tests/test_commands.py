@@ -25,6 +25,7 @@ LANGUAGES = '', 'bash', 'console', 'sh', 'shell' # Of a fenced block that shows 
 # By the beginning of a block: who tries it, or why nobody does
 ELSEWHERE = {
     'index: make app # ': 'test_book.py asks make for each; this whole run is `make test-all`, and CI makes the book',
+    'index_de: make app # ': 'the same two, in German',
     'index: py -m venv': 'test_pythons.py installs with these lines',
     '59_counter: curl': 'the chapter sends the same request itself, as does test_counter.py',
     '69_own_birds: python3 -m venv': 'these tests run in what these lines install',
