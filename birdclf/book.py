@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TAGS', 'FIGURE', 'BORROWED', 'ELSEWHERE', 'HEAVY', 'MACHINE', 'split_remarks', 'fold_solution', 'mark_cell',
-           'mark_front', 'ColourFront', 'value_of', 'show_real', 'borrow', 'say_language', 'read_source',
+           'mark_front', 'ColourFront', 'LabelDrawings', 'value_of', 'show_real', 'borrow', 'say_language',
+           'tell_refused', 'shown_on', 'list_credits', 'read_glossary', 'link_terms', 'explain', 'read_source',
            'DropNestedRules', 'inline_formula', 'displayed_formula', 'spare_icons', 'lighten', 'for_all_hands', 'dress',
            'kept_at', 'offer', 'say_how_to_run', 'add_things', 'setup', 'for_readme', 'make_readme', 'make_citation',
            'faults_in_text', 'faults_in_pictures', 'loads', 'faults_in_links', 'faults_in_weight', 'check_book',
@@ -39,12 +40,14 @@ import nbformat
 import yaml
 
 import birdclf
+from .credits import Absent, read_credits, showable
 from .frontend import THINGS, language, split_front, thing_files
-from .testing import paint_bird, photographs
+from .testing import paint_bird
 
 # %% ../nbs/91_book.ipynb #00000005
 TAGS = {'hide': 'remove-cell', 'default_exp': 'remove-cell', 'include: false': 'remove-cell',
         'echo: false': 'remove-input', 'output: false': 'remove-output', 'code-fold: true': 'hide-input',
+        'output-fold: true': 'hide-output',
         'eval: false': 'skip-execution', 'slow': 'skip-execution', 'net': 'skip-execution', 'real': 'skip-execution',
         'export': None, 'exporti': None}
 FIGURE = 'label', 'fig-cap', 'fig-alt'
@@ -91,12 +94,14 @@ def mark_cell(
                                  'Check the spelling, or add it to TAGS in the chapter on the book.')
         elif TAGS[name]: tags.append(TAGS[name])
     if re.search(r'\bnbdev\.nbdev_export\b|\bfrontend\.export_all\b', code): tags.append('skip-execution')
+    if 'hide-output' in tags:
+        metadata['mystnb'] = {'code_prompt_show': 'Show the numbers', 'code_prompt_hide': 'Hide the numbers'}
     if figure:
         if missing := [key for key in FIGURE if not figure.get(key)]:
             raise ExtensionError(f'The figure {figure} has no {", ".join(missing)}. A picture in the book has all of '
                                  f'{", ".join(FIGURE)}; add what is missing to its cell.')
-        metadata.setdefault('mystnb', {}).update(
-            figure={'name': figure['label'], 'caption': figure['fig-cap']}, image={'alt': figure['fig-alt']})
+        shown = {'name': figure['label'], 'caption': figure['fig-cap']}
+        metadata.setdefault('mystnb', {}).update(figure=shown, image={'alt': figure['fig-alt']})
     cell['source'] = code
 
 # %% ../nbs/91_book.ipynb #f1c0de02
@@ -122,6 +127,20 @@ class ColourFront(Transform):
                 if not name.startswith('tag_language-'): continue
                 for block in cell.findall(nodes.literal_block): block['language'] = name.removeprefix('tag_language-')
 
+# %% ../nbs/91_book.ipynb #d1a69102
+class LabelDrawings(Transform):
+    "Give the drawings of a cell the text for those who cannot see them, and no white card at night"
+    default_priority = 300
+
+    def apply(self):
+        for cell in self.document.findall(nodes.container):
+            alt = cell.get('cell_metadata', {}).get('mystnb', {}).get('image', {}).get('alt')
+            label = f'<svg role="img" aria-label="{escape(alt)}" ' if alt else '<svg '
+            for raw in cell.findall(nodes.raw):
+                if not raw.astext().startswith('<svg '): continue
+                raw['classes'] = ['output'] # The theme lays anything that is `text_html` on a card
+                raw[:] = [nodes.Text(raw.astext().replace('<svg ', label, 1))]
+
 # %% ../nbs/91_book.ipynb #a0000002
 def value_of(code:str):
     "Run `code`, and return what its last line says"
@@ -133,14 +152,17 @@ def value_of(code:str):
 
 def show_real(
     cell:dict, # A code cell as it is in the file; changed in place
+    *,
+    executed:bool=False, # Whether the book is, and so has to have everything
 ):
-    "Where there are photographs, give a cell with the remark `real` a picture of them"
+    "Where there are photographs that may be shown, give a cell with the remark `real` a figure of them"
     remarks, code = split_remarks(''.join(cell['source']))
-    if 'real' not in remarks or not photographs(): return
-    os.environ['BIRDCLF_BOOK'] = '1'
-    try: picture = value_of(code)
-    finally: del os.environ['BIRDCLF_BOOK']
-    data = {'image/jpeg': b64encode(picture._repr_jpeg_()).decode()}
+    if 'real' not in remarks or not showable(): return
+    found = value_of(code)
+    if executed and isinstance(found, Absent):
+        raise ExtensionError(f'A figure has nothing to show but this sentence: "{found}" Build without EXECUTE=1, or '
+                             'without SHOWABLE.')
+    data = {'text/html': found._repr_html_()}
     cell['outputs'] = [{'output_type': 'display_data', 'metadata': {}, 'data': data}]
 
 # %% ../nbs/91_book.ipynb #de910002
@@ -169,17 +191,99 @@ def say_language(app, page:str, template:str, context:dict, tree):
     "Sphinx's hook: the language of a page is at the end of its name, and otherwise English"
     if match := re.search(r'_([a-z]{2})$', page): context['language'] = match[1]
 
+# %% ../nbs/91_book.ipynb #a0000005
+def tell_refused(app, config):
+    "Sphinx's hook: say which photographs of the folder are not shown, and why"
+    if not os.environ.get('BIRDCLF_SHOWABLE'): return
+    for sentence in read_credits(os.environ['BIRDCLF_SHOWABLE'])[1]: print(sentence, file=sys.stderr)
+
+
+def shown_on(
+    pages:dict[str,str], # The HTML of each, by its name
+)->dict[tuple[str,str],list[str]]: # Name and credit of each photograph, and where it is
+    "All photographs with a credit under them"
+    found = {}
+    for page,html in pages.items():
+        for credit in BeautifulSoup(html, 'html.parser').select('.plates .credit'):
+            key = credit.find_previous('b').get_text(), ', '.join(map(str, credit.select('a')))
+            found.setdefault(key, []).append(page)
+    return {key: list(dict.fromkeys(found[key])) for key in sorted(found)}
+
+# %% ../nbs/91_book.ipynb #a0000007
+def list_credits(app, doctree, docname:str):
+    "Sphinx's hook: where a page has a place for it, list the photographs of the book"
+    places = [raw for raw in doctree.findall(nodes.raw) if 'class="all-credits"' in raw.astext()]
+    if not places: return
+    env = app.env
+    shown = shown_on({name: ''.join(raw.astext() for raw in env.get_doctree(name).findall(nodes.raw))
+                      for name in sorted(env.found_docs)})
+    def link(name): return (f'<a href="{app.builder.get_relative_uri(docname, name)}">'
+                            f'{escape(env.titles[name].astext())}</a>')
+    lines = [f'<li><b>{escape(bird)}</b>: {credit}. Shown in {", ".join(map(link, where))}.</li>'
+             for (bird,credit),where in shown.items()]
+    if lines: places[0].children[0] = nodes.Text(f'<ul class="all-credits">{"".join(lines)}</ul>')
+
+# %% ../nbs/91_book.ipynb #61055b02
+def read_glossary(
+    text:str, # An entry for each term: its names, a line each, and what it means, indented
+)->dict[str, tuple[str, set[str]]]: # For each name: the first one of its entry, and chapters where it is another word
+    "The names that a glossary explains"
+    names = {}
+    for entry in re.split(r'\n\s*\n', text):
+        lines = [line for line in entry.splitlines() if line[:1] not in (' ', '`')]
+        others = {other for line in lines if line.startswith('.. not in:') for other in line.split(':')[1].split()}
+        lines = [line for line in lines if not line.startswith('..')]
+        names |= {line: (lines[0], others) for line in lines}
+    return names
+
+# %% ../nbs/91_book.ipynb #61055b05
+_APART = re.compile(r'(```.*?```|<!--.*?-->|^[#>].*?$|^(?: {4}|\t).*?$|\$[^$\n]+\$|(?:\{[\w:-]+\})?`[^`]*`|'
+                    r'!?\[[^\]]*\]\([^)]*\)|<[^>\n]*>|https?://\S+)', re.S | re.M)
+
+
+def link_terms(
+    text:str,                              # Of a markdown cell
+    names:dict[str, tuple[str, set[str]]], # As `read_glossary` gives them
+    linked:set[str],                       # Entries that have been linked in this chapter; those of `text` are added
+)->str:
+    "`text`, with a link to the glossary at the first use of each of its terms"
+    def link(match):
+        name = match[1] if match[1] in names else match[1].lower()
+        if names[name][0] in linked: return match[0]
+        linked.add(names[name][0])
+        return f'{{term}}`{match[0]} <{name}>`'
+    ways = (f'(?i:{re.escape(name)})' if name.islower() else re.escape(name) for name in sorted(names, key=len)[::-1])
+    found = re.compile(rf'(?<![\w-])({"|".join(ways)})(?:s|es)?(?![\w-])')
+    parts = _APART.split(text)
+    return ''.join(part if n%2 else found.sub(link, part) for n, part in enumerate(parts)) if names else text
+
+# %% ../nbs/91_book.ipynb #61055b08
+def explain(
+    notebook:dict,
+    path:Path, # Of it; the glossary lies beside it
+):
+    "Link what a chapter says to the glossary"
+    glossary, linked = path.with_name('glossary.ipynb'), set()
+    if path == glossary or not glossary.exists(): return
+    cells = [''.join(cell['source']) for cell in json.loads(glossary.read_text(encoding='utf-8'))['cells']]
+    names = read_glossary(next(text for text in cells if '{glossary}' in text))
+    names = {name: entry for name, entry in names.items() if path.stem not in entry[1]}
+    for cell in notebook['cells']:
+        if cell['cell_type'] == 'markdown': cell['source'] = link_terms(''.join(cell['source']), names, linked)
+
 # %% ../nbs/91_book.ipynb #0000000e
 def read_source(app, docname:str, source:list[str]):
     "Sphinx's hook: `source` holds the text of a file that is about to be parsed"
-    if not str(app.env.doc2path(docname)).endswith('.ipynb'): return
+    path = Path(app.env.doc2path(docname))
+    if path.suffix != '.ipynb': return
     notebook = json.loads(source[0])
     for cell in notebook['cells']:
         if cell['cell_type'] == 'code':
-            borrow(cell, Path(app.env.doc2path(docname)).parent)
-            show_real(cell)
+            borrow(cell, path.parent)
+            show_real(cell, executed=app.config.nb_execution_mode=='force')
             mark_cell(cell)
             mark_front(cell)
+    explain(notebook, path)
     source[0] = json.dumps(notebook)
 
 # %% ../nbs/91_book.ipynb #00000011
@@ -303,14 +407,17 @@ def setup(app)->dict:
     "Introduce all of the above to Sphinx"
     app.connect('config-inited', dress)
     app.connect('config-inited', offer)
+    app.connect('config-inited', tell_refused)
     app.connect('source-read', read_source)
+    app.connect('source-read', say_how_to_run)
+    app.connect('doctree-resolved', list_credits)
     app.connect('html-page-context', lighten)
     app.connect('html-page-context', for_all_hands)
-    app.connect('source-read', say_how_to_run)
     app.connect('html-page-context', add_things)
     app.connect('html-page-context', say_language)
     app.add_transform(DropNestedRules)
     app.add_transform(ColourFront)
+    app.add_transform(LabelDrawings)
     app.add_html_math_renderer('mathml', inline_renderers=(inline_formula, None),
                                block_renderers=(displayed_formula, None))
     app.add_css_file('book.css')
@@ -385,6 +492,7 @@ def faults_in_text(
         if block.select('.traceback, .error') or 'Traceback (most recent call last)' in block.get_text():
             yield f'shows an error: {block.get_text(" ", strip=True)[-200:]!r}'
 
+
 # %% ../nbs/91_book.ipynb #91c00008
 def faults_in_pictures(
     page:BeautifulSoup,
@@ -402,6 +510,8 @@ def faults_in_pictures(
             yield f'has a picture that is described by the name of a file: {alt!r}'
         if not image.find_parent(['figure', 'a', 'button', 'table', 'summary']):
             yield f'has a picture that is no figure, and so has no caption: {source[:80]!r}'
+    for drawing in article.select('svg.diagram'):
+        if not drawing.get('aria-label', '').strip(): yield 'has a diagram without a text for those who cannot see it'
 
 # %% ../nbs/91_book.ipynb #00000021
 def loads(page:BeautifulSoup)->Iterator[str]:
