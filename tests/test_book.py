@@ -13,6 +13,7 @@ from PIL import Image
 from pybtex import database as bibtex
 
 from birdclf.book import check_book, kept_at, main, mark_cell, show_real, split_remarks
+from birdclf.reading import reading_times
 from birdclf.testing import paint_bird
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +45,9 @@ CELLS = [
     code('print("one cell", "runs")', printed('one cell runs\n')),
     code('#| label: fig-wren\n#| fig-cap: A wren, from very far away.\n#| fig-alt: One grey pixel.\n'
          f'from IPython.display import Image\nImage(data="{ROBIN}")', shown(image_jpeg=ROBIN)),
+    code('#| slow\n#| label: fig-owl\n#| fig-cap: An owl, from further away.\n#| fig-alt: "Nothing" at all.\ndraw()',
+         shown(text_html='<svg class="diagram" viewBox="0 0 288 72"></svg>')),
+    code('#| slow\n#| output-fold: true\nprint("a long table")', printed('a long table\n')),
     markdown('| ' + ' | '.join(f'a column that is wide {i}' for i in range(9)) + ' |\n' + '| --- '*9 + '|\n' + '| `a_long_name_without_spaces` '*9 + '|'),
     code(f'"{"wren"*60}"', printed('wren'*200)),
     code('%%front app.js\nexport const sing = () => `${"trill"}`'),
@@ -161,11 +165,31 @@ def test_what_binder_installs_is_in_the_lock():
     assert all(f'\n{line}==' in lock for line in lines if not line.startswith('-'))
 
 
+def test_nothing_is_loaded_or_said_in_vain(book, article):
+    "No second set of icons, no wrapping around what has no colour; keys can scroll a table, and what is folded goes by its own words"
+    text = (book/'nbs'/'index.html').read_text(encoding='utf-8')
+    assert 'fontawesome' in text and 'all.min.js' not in text and 'fa-brands' not in text
+    assert not article.select('.highlight :is(.n, .nx, .p, .w)') and article.select('.highlight .k')
+    assert article.select('table[tabindex="0"]') and not article.select('summary[aria-label]') and article.select('summary')
+
+
 def test_a_picture_is_a_figure(article):
     figure = article.select_one('figure')
     assert figure.select_one('img')['alt'] == 'One grey pixel.'
     assert 'Fig. 1' in figure.get_text() and 'A wren, from very far away.' in figure.get_text()
     assert article.select_one('a[href="#fig-wren"]').get_text() == 'Fig. 1'
+
+
+def test_a_diagram_is_a_figure_within_the_page(article):
+    drawing = article.select_one('figure svg.diagram')
+    assert (drawing['role'], drawing['aria-label']) == ('img', '"Nothing" at all.')
+    assert 'An owl, from further away.' in drawing.find_parent('figure').get_text()
+
+
+def test_an_output_is_folded_away(article):
+    folded = next(details for details in article.select('details') if 'a long table' in details.get_text())
+    assert folded.select_one('summary').get_text(' ', strip=True) == 'Show the numbers Hide the numbers'
+    assert 'print' not in folded.get_text()
 
 
 def test_formulas_need_nobody(book, article):
@@ -233,6 +257,10 @@ def test_a_failing_chapter_fails(tmp_path):
     ('Fig. 1', '<a href="nowhere.html">1</a>', "links to 'nowhere.html', which is not there"),
     ('href="#fig-wren"', 'href="#fig-dodo"', "links to '#fig-dodo', which has no such place"),
     ('alt="One grey pixel."', 'alt=""', 'without a text for those who cannot see it'),
+    ('alt="One grey pixel."', 'alt="pixel.jpg"', "described by the name of a file: 'pixel.jpg'"),
+    ('A wren, from very far away.', '', "a figure without a caption: 'fig-wren'"),
+    ('<figure', '<img alt="A wren." src="data:,"><figure', 'no figure, and so has no caption'),
+    ('</head>', f'<style>{" "*1_500_000}</style></head>', 'bytes, more than 1,500,000'),
     ('src="../_images/', 'src="../_pictures/', 'misses the file'),
     ('</head>', '<script src="https://cdn.example.org/x.js"></script></head>', "fetches 'https://cdn.example.org/x.js' from outside"),
     ('</head>', '<script>load("https://cdn.example.org/x.js")</script></head>', "fetches 'https://cdn.example.org/x.js' from outside"),
@@ -383,7 +411,9 @@ def test_every_chapter_is_in_the_book():
 
 
 def test_each_chapter_leads_to_the_next():
-    chapters = re.findall(r'nbs/(\w+)', (ROOT/'_toc.yml').read_text(encoding='utf-8'))[1:]
+    "Those that are read one after the other; what stands behind them, at the back, is looked up"
+    toc = (ROOT/'_toc.yml').read_text(encoding='utf-8').partition('- caption: At the back')[0]
+    chapters = re.findall(r'nbs/(\w+)', toc)[1:]
     for chapter, following in zip(chapters, chapters[1:]):
         cells = json.loads((ROOT/'nbs'/f'{chapter}.ipynb').read_text(encoding='utf-8'))['cells']
         text = '\n\n'.join(''.join(cell['source']) for cell in cells if cell['cell_type'] == 'markdown')
@@ -430,25 +460,17 @@ def test_what_lies_below_is_known_before():
         assert chapters.index(first) < chapters.index(second)
 
 
-PACE = 220 # Words a minute, the code not counted
-
-
-def minutes(part):
-    "How long it takes to read the prose of a part's chapters"
-    texts = [''.join(cell['source']) for chapter in part['chapters']
-             for cell in json.loads((ROOT/f"{chapter['file']}.ipynb").read_text(encoding='utf-8'))['cells'] if cell['cell_type'] == 'markdown']
-    return sum(len(re.sub(r'<!--.*?-->|\]\([^)]*\)', '', text, flags=re.S).split()) for text in texts)/PACE
-
-
 def test_the_ways_take_as_long_as_they_say():
-    "A quarter of an hour; five hours from a list of birds to a page that is online; two for what that stands on"
+    "A quarter of an hour; the road, from a list of birds to a page that is online; and what that stands on"
     cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
     text = next(text for cell in cells if '## Three ways through' in (text := ''.join(cell['source'])))
-    assert '15 minutes' in text and 'is five hours of reading' in text and 'takes two more' in text
-    captions = [part.get('caption') for part in CONTENTS]
-    end, last = captions.index('The page and its server')+1, captions.index('Building and testing')+1
-    assert abs(minutes({'chapters': CONTENTS[0]['chapters'][:1]})-15) < 2.5
-    assert [round(sum(map(minutes, parts))/60) for parts in (CONTENTS[1:end], CONTENTS[end:last])] == [5, 2]
+    assert '15 minutes' in text and 'between eight and nine hours' in text and 'some three more' in text
+    times = reading_times(ROOT/'_toc.yml', ROOT)
+    hours = {part: sum(pages.values())/60 for part, pages in times.items()}
+    parts = list(hours)
+    last, end = parts.index('The page and its server'), parts.index('Building and testing')
+    assert 14 <= times['']['nbs/story'] <= 16
+    assert 8 <= sum(hours[part] for part in parts[1:last+1]) <= 9 and 2.7 <= sum(hours[part] for part in parts[last+1:end+1]) <= 3.4
 
 
 def test_the_evening_is_an_evening():
