@@ -81,6 +81,7 @@ SLOW = {
         r'test_(a_line_that_breaks_and_comes_back|a_line_that_was_gone_for_too_long|robots_and_crashes.*|reloaded_five_times_and_closed.*)': 'half a minute of waiting each',
         r'test_(a_long_folder_for_temporary_files|another_model|installed_without_the_project|without_a_home|it_leaves_nothing)(\[.*\])?': 'a fresh server for each, 60 s'},
     'test_strangers.py': {r'test_a_model_is_judged_by_what_it_has_not_seen_and_says_so': 'a training, 13 s'},
+    'test_things.py': {r'test_beside_the_page_the_network_answers': 'a site, and its network in a browser, 10 s'},
     'test_site.py': {
         r'test_real_photographs_get_the_same_answers\[.*\]': 'a hundred and thirty photographs, twice each',
         r'test_for_all_eyes\[.*\]': 'four looks with other eyes, 20 s'},
