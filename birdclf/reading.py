@@ -22,7 +22,7 @@ from .folding import exported, lid_of, module_of, read_parts
 from .frontend import split_front
 
 # %% ../nbs/98_reading.ipynb #4ead0006
-WORDS, LINES = 180, 20 # That you read in a minute
+WORDS, LINES = 200, 20 # That you read in a minute
 UNSEEN = {'hide', 'include: false', 'echo: false', 'code-fold: true'}
 
 def words_in(text:str)->int:
