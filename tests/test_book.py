@@ -13,6 +13,7 @@ from PIL import Image
 from pybtex import database as bibtex
 
 from birdclf.book import check_book, kept_at, main, mark_cell, show_real, split_remarks
+from birdclf.reading import reading_times
 from birdclf.testing import paint_bird
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -410,7 +411,9 @@ def test_every_chapter_is_in_the_book():
 
 
 def test_each_chapter_leads_to_the_next():
-    chapters = re.findall(r'nbs/(\w+)', (ROOT/'_toc.yml').read_text(encoding='utf-8'))[1:]
+    "Those that are read one after the other; what stands behind them, at the back, is looked up"
+    toc = (ROOT/'_toc.yml').read_text(encoding='utf-8').partition('- caption: At the back')[0]
+    chapters = re.findall(r'nbs/(\w+)', toc)[1:]
     for chapter, following in zip(chapters, chapters[1:]):
         cells = json.loads((ROOT/'nbs'/f'{chapter}.ipynb').read_text(encoding='utf-8'))['cells']
         text = '\n\n'.join(''.join(cell['source']) for cell in cells if cell['cell_type'] == 'markdown')
@@ -457,25 +460,17 @@ def test_what_lies_below_is_known_before():
         assert chapters.index(first) < chapters.index(second)
 
 
-PACE = 220 # Words a minute, the code not counted
-
-
-def minutes(part):
-    "How long it takes to read the prose of a part's chapters"
-    texts = [''.join(cell['source']) for chapter in part['chapters']
-             for cell in json.loads((ROOT/f"{chapter['file']}.ipynb").read_text(encoding='utf-8'))['cells'] if cell['cell_type'] == 'markdown']
-    return sum(len(re.sub(r'<!--.*?-->|\]\([^)]*\)', '', text, flags=re.S).split()) for text in texts)/PACE
-
-
 def test_the_ways_take_as_long_as_they_say():
-    "A quarter of an hour; five hours from a list of birds to a page that is online; two for what that stands on"
+    "A quarter of an hour; the road, from a list of birds to a page that is online; and what that stands on"
     cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
     text = next(text for cell in cells if '## Three ways through' in (text := ''.join(cell['source'])))
-    assert '15 minutes' in text and 'is five hours of reading' in text and 'takes two more' in text
-    captions = [part.get('caption') for part in CONTENTS]
-    end, last = captions.index('The page and its server')+1, captions.index('Building and testing')+1
-    assert abs(minutes({'chapters': CONTENTS[0]['chapters'][:1]})-15) < 2.5
-    assert [round(sum(map(minutes, parts))/60) for parts in (CONTENTS[1:end], CONTENTS[end:last])] == [5, 2]
+    assert '15 minutes' in text and 'between eight and nine hours' in text and 'some three more' in text
+    times = reading_times(ROOT/'_toc.yml', ROOT)
+    hours = {part: sum(pages.values())/60 for part, pages in times.items()}
+    parts = list(hours)
+    last, end = parts.index('The page and its server'), parts.index('Building and testing')
+    assert 14 <= times['']['nbs/story'] <= 16
+    assert 8 <= sum(hours[part] for part in parts[1:last+1]) <= 9 and 2.7 <= sum(hours[part] for part in parts[last+1:end+1]) <= 3.4
 
 
 def test_the_evening_is_an_evening():
