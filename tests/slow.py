@@ -27,6 +27,7 @@ SLOW = {
         r'test_training_refuses_before_it_begins': 'fetches torch again and again, 14 s',
         r'test_one_hand_is_told_and_trained_on': 'a training, 15 s',
         r'test_three_hundred_files': 'three hundred photographs, 9 s'},
+    'test_commands.py': {r'test_a_block_does_what_it_says\[.*search.*\]': 'from a question to a folder of photographs, 40 s'},
     'test_counter.py': {
         r'test_two_minutes_of_everything': 'two minutes',
         r'test_(a_worker_goes_with_its_server|so_many_a_minute)': 'fresh servers, 10 s'},
