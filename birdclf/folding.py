@@ -272,7 +272,8 @@ class Names:
         self.modules[page] = module = module_of(notebook)
         self.imports[page] = dict(_imports(notebook))
         found = {}
-        for one in (one for cell in notebook['cells'] if module for one in exported(cell)): found.setdefault(one.name, one)
+        for cell in notebook['cells'] if module else ():
+            for one in exported(cell): found.setdefault(one.name, one)
         self.entries[module] = list(found.values())
         for one in found.values(): self._add_entry(module, one)
 
