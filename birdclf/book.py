@@ -264,7 +264,7 @@ def explain(
 ):
     "Link what a chapter says to the glossary"
     glossary, linked = path.with_name('glossary.ipynb'), set()
-    if path == glossary or not glossary.exists(): return
+    if path == glossary or path.stem.endswith('_de') or not glossary.exists(): return
     cells = [''.join(cell['source']) for cell in json.loads(glossary.read_text(encoding='utf-8'))['cells']]
     names = read_glossary(next(text for text in cells if '{glossary}' in text))
     names = {name: entry for name, entry in names.items() if path.stem not in entry[1]}

@@ -45,6 +45,8 @@ SLOW = {
         r'test_the_command_serves_a_page\[(?!render).*\]': 'a server for each place, 4 s; one stays',
         r'test_what_the_container_is_made_of_is_enough': 'a wheel is made'},
     'test_notebooks.py': {
+        r'test_notebook\[69_own_birds\]': 'a hundred large paintings, seven commands and three pages, a minute and more',
+        r'test_notebook\[(23_clean|64_manifest_verbs)\]': 'pages and folders of photographs, 26 s',
         r'test_notebook\[69_own_birds\]': 'a hundred large paintings, and seven commands, a minute',
         r'test_notebook\[64_manifest_verbs\]': 'folders of photographs, 26 s',
         r'test_notebook\[12_download\]': 'a sick internet, 17 s',

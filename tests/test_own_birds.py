@@ -21,7 +21,8 @@ from birdclf.species import load_species
 from birdclf.testing import NORTHERN, PATIENCE, paint_bird, paint_folder, paint_scene
 
 ROOT = Path(__file__).resolve().parents[1]
-CELLS = [''.join(cell['source']) for cell in json.loads((ROOT/'nbs'/'69_own_birds.ipynb').read_text(encoding='utf-8'))['cells']]
+CHAPTER = json.loads((ROOT/'nbs'/'69_own_birds.ipynb').read_text(encoding='utf-8'))['cells']
+CELLS = [''.join(cell['source']) for cell in CHAPTER]
 [LIST] = [cell.split("'''")[1] for cell in CELLS if cell.startswith("LIST = '''")]
 [SIDE_ROADS] = [cell for cell in CELLS if '## Side roads' in cell]
 COMMANDS = re.findall('(?m)^    (birdclf .*)', next(cell for cell in CELLS if '## Ten commands' in cell))
@@ -112,6 +113,15 @@ def real(home, birds):
 
 def test_there_are_ten_commands():
     assert [shlex.split(command)[1] for command in COMMANDS] == ['species', 'import', 'verify', 'suspect', 'clean', 'split', 'export', 'train', 'evaluate', 'app']
+
+
+def test_each_is_shown_with_what_it_says_and_columns_are_tables():
+    outputs = [output for cell in CHAPTER for output in cell.get('outputs', ())]
+    said = '\n'.join(''.join(output.get('text', '')) + ''.join(output.get('data', {}).get('text/markdown', '')) for output in outputs)
+    assert [command for command in COMMANDS if not re.search(rf'(?m)^\$ {re.escape(command)}', said)] == []
+    assert re.search(r'(?m)^\| Named right \|', said) and re.search(r'(?m)^\| 74 × 100 = 7,400 \|', said)
+    assert not re.search(r'(?m)^ *Named right {2,}', said) # It would not fit a telephone
+    assert sum(any(kind.startswith('image/') for kind in output.get('data', ())) for output in outputs) >= 5
 
 
 @pytest.mark.parametrize('kind', ['painted', 'real'])
