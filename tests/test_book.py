@@ -11,10 +11,12 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from PIL import Image
+from pybtex import database as bibtex
 
-from birdclf.book import check_book, kept_at, main, mark_cell, module_sources, split_remarks
+from birdclf.book import check_book, kept_at, main, mark_cell, module_sources, show_real, split_remarks
 from birdclf.folding import MARK, Names
 from birdclf.reading import reading_times
+from birdclf.testing import paint_bird
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = Path(sys.executable).parent
@@ -46,6 +48,9 @@ CELLS = [
     code('print("one cell", "runs")', printed('one cell runs\n')),
     code('#| label: fig-wren\n#| fig-cap: A wren, from very far away.\n#| fig-alt: One grey pixel.\n'
          f'from IPython.display import Image\nImage(data="{ROBIN}")', shown(image_jpeg=ROBIN)),
+    code('#| slow\n#| label: fig-owl\n#| fig-cap: An owl, from further away.\n#| fig-alt: "Nothing" at all.\ndraw()',
+         shown(text_html='<svg class="diagram" viewBox="0 0 288 72"></svg>')),
+    code('#| slow\n#| output-fold: true\nprint("a long table")', printed('a long table\n')),
     markdown('| ' + ' | '.join(f'a column that is wide {i}' for i in range(9)) + ' |\n' + '| --- '*9 + '|\n' + '| `a_long_name_without_spaces` '*9 + '|'),
     code(f'"{"wren"*60}"', printed('wren'*200)),
     code('%%front app.js\nexport const sing = () => `${"trill"}`'),
@@ -56,7 +61,7 @@ CELLS = [
 ]
 
 
-def build(folder, cells, execute='off', settings=''):
+def build(folder, cells, execute='off', settings='', **told):
     "Build a book of one chapter with the project's own configuration"
     (folder/'nbs').mkdir(parents=True)
     metadata = {'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'}}
@@ -65,9 +70,10 @@ def build(folder, cells, execute='off', settings=''):
     config = (ROOT/'_config.yml').read_text(encoding='utf-8').replace('execute_notebooks: "off"', f'execute_notebooks: "{execute}"')
     (folder/'_config.yml').write_text(config, encoding='utf-8')
     (folder/'_toc.yml').write_text('format: jb-book\nroot: nbs/index\n', encoding='utf-8')
+    shutil.copy(ROOT/'nbs'/'references.bib', folder/'nbs')
     (folder/'settings.ini').write_text(f'[DEFAULT]\n{settings}\n', encoding='utf-8')
     done = subprocess.run([str(SCRIPTS/'jupyter-book'), 'build', '.', '-W', '-n', '--keep-going', '-q'], cwd=folder,
-                          capture_output=True, text=True, env={'PATH': f'{SCRIPTS}:/usr/bin:/bin', 'HOME': str(folder)})
+                          capture_output=True, text=True, env={'PATH': f'{SCRIPTS}:/usr/bin:/bin', 'HOME': str(folder), **told})
     return done, folder/'_build'/'html'
 
 
@@ -204,11 +210,31 @@ def test_every_chapter_takes_its_time():
     assert all(1 <= minutes <= 60 for pages in times.values() for minutes in pages.values())
 
 
+def test_nothing_is_loaded_or_said_in_vain(book, article):
+    "No second set of icons, no wrapping around what has no colour; keys can scroll a table, and what is folded goes by its own words"
+    text = (book/'nbs'/'index.html').read_text(encoding='utf-8')
+    assert 'fontawesome' in text and 'all.min.js' not in text and 'fa-brands' not in text
+    assert not article.select('.highlight :is(.n, .nx, .p, .w)') and article.select('.highlight .k')
+    assert article.select('table[tabindex="0"]') and not article.select('summary[aria-label]') and article.select('summary')
+
+
 def test_a_picture_is_a_figure(article):
     figure = article.select_one('figure')
     assert figure.select_one('img')['alt'] == 'One grey pixel.'
     assert 'Fig. 1' in figure.get_text() and 'A wren, from very far away.' in figure.get_text()
     assert article.select_one('a[href="#fig-wren"]').get_text() == 'Fig. 1'
+
+
+def test_a_diagram_is_a_figure_within_the_page(article):
+    drawing = article.select_one('figure svg.diagram')
+    assert (drawing['role'], drawing['aria-label']) == ('img', '"Nothing" at all.')
+    assert 'An owl, from further away.' in drawing.find_parent('figure').get_text()
+
+
+def test_an_output_is_folded_away(article):
+    folded = next(details for details in article.select('details') if 'a long table' in details.get_text())
+    assert folded.select_one('summary').get_text(' ', strip=True) == 'Show the numbers Hide the numbers'
+    assert 'print' not in folded.get_text()
 
 
 def test_formulas_need_nobody(book, article):
@@ -300,6 +326,10 @@ def test_a_failing_chapter_fails(tmp_path):
     ('Fig. 1', '<a href="nowhere.html">1</a>', "links to 'nowhere.html', which is not there"),
     ('href="#fig-wren"', 'href="#fig-dodo"', "links to '#fig-dodo', which has no such place"),
     ('alt="One grey pixel."', 'alt=""', 'without a text for those who cannot see it'),
+    ('alt="One grey pixel."', 'alt="pixel.jpg"', "described by the name of a file: 'pixel.jpg'"),
+    ('A wren, from very far away.', '', "a figure without a caption: 'fig-wren'"),
+    ('<figure', '<img alt="A wren." src="data:,"><figure', 'no figure, and so has no caption'),
+    ('</head>', f'<style>{" "*1_500_000}</style></head>', 'bytes, more than 1,500,000'),
     ('src="../_images/', 'src="../_pictures/', 'misses the file'),
     ('</head>', '<script src="https://cdn.example.org/x.js"></script></head>', "fetches 'https://cdn.example.org/x.js' from outside"),
     ('</head>', '<script>load("https://cdn.example.org/x.js")</script></head>', "fetches 'https://cdn.example.org/x.js' from outside"),
@@ -326,11 +356,122 @@ def test_no_book_is_no_good_book(tmp_path, capsys):
     assert capsys.readouterr().out == '0 passed, 0 failed, 0 skipped\n'
 
 
+# --- real birds
+
+TABLE = '''file,german,english,author,licence,licence_url,page_url,changes
+good.jpg,Star,Common Starling,Ida <b>Fink</b>,CC BY 4.0,https://creativecommons.org/licenses/by/4.0/,https://example.org/good,cropped
+good.jpg,Star,Common Starling,Ida <b>Fink</b>,CC BY 4.0,https://creativecommons.org/licenses/by/4.0/,https://example.org/good,cropped
+large.jpg,,Dodo,Otto,CC0,,https://example.org/large,
+nobody.jpg,Star,Common Starling,,CC BY 4.0,,https://example.org/1,
+nd.jpg,Star,Common Starling,Ida,CC BY-ND 4.0,,https://example.org/2,
+../out.jpg,Star,Common Starling,Ida,CC BY 4.0,,https://example.org/3,
+gone.jpg,Star,Common Starling,Ida,CC BY 4.0,,https://example.org/4,
+text.jpg,Star,Common Starling,Ida,CC BY 4.0,,https://example.org/5,
+twice.jpg,Star,Common Starling,Ida,CC BY 4.0,,https://example.org/6,
+twice.jpg,Star,Common Starling,Otto,CC BY 4.0,,https://example.org/6,
+'''
+REFUSED = 'nobody.jpg', 'nd.jpg', '../out.jpg', 'gone.jpg', 'text.jpg', 'twice.jpg'
+FIGURE = '#| real\n#| label: fig-real\n#| fig-cap: All.\n#| fig-alt: All of them.\nfrom birdclf.credits import *\nPlates(plate(one, "a bird") for one in showable())'
+PAINTED = shown(text_html='<div class="plates">painted</div>')
+ABSENT = '#| real\nfrom birdclf.credits import Absent\nAbsent("No mistake may be shown.")'
+REAL = [markdown('# Real birds\n\n' + 'A photograph is shown with its credit. '*8), code(FIGURE, PAINTED), code(ABSENT, shown(text_html='<p>No mistake is in git.</p>')),
+        code('1', shown(text_html='<p class="all-credits">Only paintings.</p>'))]
+
+
+@pytest.fixture(scope='module')
+def showable(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('beside')/'showable'
+    folder.mkdir()
+    for n, name in enumerate(('good', 'nobody', 'nd', '../out', 'twice', 'unlisted')): paint_bird('Amsel', n).save(folder/f'{name}.jpg')
+    paint_bird('Flamingo', size=(1600, 1200)).save(folder/'large.jpg')
+    (folder/'text.jpg').write_text('no picture', encoding='utf-8')
+    (folder/'credits.csv').write_text(TABLE, encoding='utf-8')
+    return folder
+
+
+def test_what_may_be_shown_is_shown_with_its_credit(tmp_path, showable):
+    "And nothing else; a name is text, and the list at the end has them all"
+    done, pages = build(tmp_path, REAL, BIRDCLF_SHOWABLE=str(showable))
+    assert done.returncode == 0, done.stdout+done.stderr
+    assert [name for name in REFUSED if f"'{name}' of credits.csv is not shown" not in done.stderr] == [] and 'good.jpg' not in done.stderr
+    page = BeautifulSoup((pages/'nbs'/'index.html').read_text(encoding='utf-8'), 'html.parser')
+    credits = [' '.join(each.get_text().split()) for each in page.select('figure .plates .credit')]
+    assert credits == ['Photograph: Ida <b>Fink</b>, CC BY 4.0, cropped', 'Photograph: Otto, CC0 1.0, made smaller']
+    images = page.select('article img')
+    assert [image['alt'] for image in images] == ['Common Starling (Star)', 'Dodo'] and all(image['src'].startswith('data:image/jpeg;base64,') for image in images)
+    assert [link['href'] for link in page.select('.plates .credit a')] == ['https://example.org/good', 'https://creativecommons.org/licenses/by/4.0/', 'https://example.org/large', 'https://creativecommons.org/publicdomain/zero/1.0/']
+    listed = [each.get_text() for each in page.select('ul.all-credits li')]
+    assert len(listed) == 2 and 'Ida <b>Fink</b>' in listed[0] and listed[0].endswith('Shown in Real birds.') and 'Only paintings' not in page.get_text()
+    assert 'No mistake may be shown.' in page.get_text() and check_book(pages)['nbs/index.html'] == []
+
+
+def test_without_a_folder_none_is_shown(tmp_path):
+    done, pages = build(tmp_path, REAL)
+    assert done.returncode == 0, done.stdout+done.stderr
+    page = BeautifulSoup((pages/'nbs'/'index.html').read_text(encoding='utf-8'), 'html.parser')
+    assert page.select('article img, .credit') == [] and 'painted' in page.get_text() and 'Only paintings.' in page.get_text()
+
+
+def test_an_executed_book_shows_its_real_figures_or_fails(tmp_path, showable):
+    done, _ = build(tmp_path, REAL, 'force', BIRDCLF_SHOWABLE=str(showable))
+    assert done.returncode != 0 and 'No mistake may be shown.' in done.stdout+done.stderr
+
+
+def test_a_folder_without_credits_fails(tmp_path):
+    done, _ = build(tmp_path, REAL, BIRDCLF_SHOWABLE=str(tmp_path))
+    assert done.returncode != 0 and 'credits.csv cannot be read' in done.stdout+done.stderr
+
+
+def pictures(html):
+    "Each picture in a page's HTML: what it is, and whether a credit stands under it"
+    for image in BeautifulSoup(html, 'html.parser').select('img'):
+        yield image['src'], bool(image.parent.select('.credit a[href]'))
+
+
+def outputs(cell): return [''.join(output['data'].get('text/html', '')) for output in cell['outputs'] if 'data' in output]
+
+
+def test_no_photograph_is_in_git():
+    for path in (ROOT/'nbs').glob('*.ipynb'):
+        for cell in json.loads(path.read_text(encoding='utf-8'))['cells']:
+            assert cell['cell_type'] != 'code' or not any(credited for html in outputs(cell) for _, credited in pictures(html)), (path.name, cell['id'])
+
+
+def test_each_picture_of_the_book_is_painted_or_credited(shared, monkeypatch):
+    "All others are in git: a book that is not executed has the pictures of its notebooks, and those of its cells about real birds"
+    monkeypatch.setenv('BIRDCLF_SHOWABLE', str(shared/'showable'))
+    credited = 0
+    for path in sorted((ROOT/'nbs').glob('*.ipynb')):
+        for cell in json.loads(path.read_text(encoding='utf-8'))['cells']:
+            if cell['cell_type'] != 'code' or 'real' not in split_remarks(''.join(cell['source']))[0]: continue
+            painted = {source for html in outputs(cell) for source, _ in pictures(html)}
+            show_real(cell, executed=True)
+            found = [pair for html in outputs(cell) for pair in pictures(html)]
+            assert found and all(has_credit or source in painted for source, has_credit in found), (path.name, cell['id'])
+            credited += sum(has_credit for _, has_credit in found)
+    assert credited > 40
+
+
 def test_remarks_stand_at_the_top():
     assert split_remarks('#| export\n# | hide\nx = 1\n#| export') == (['export', 'hide'], 'x = 1\n#| export')
     cell = {'source': ['x = 1\n', '#| hide']}
     mark_cell(cell)
     assert cell['metadata']['tags'] == [] and cell['source'] == 'x = 1\n#| hide'
+
+
+def prose(path):
+    return '\n\n'.join(''.join(cell['source']) for cell in json.loads(path.read_text(encoding='utf-8'))['cells'] if cell['cell_type'] == 'markdown')
+
+
+def test_papers_are_cited_and_cited_papers_are_there():
+    "Each with authors, a title, a year, and a number under which it is found; README.md has no bibliography"
+    known = bibtex.parse_file(str(ROOT/'nbs'/'references.bib')).entries
+    cited = [key for path in (ROOT/'nbs').glob('*.ipynb') if path.stem != 'references' for key in re.findall(r'\{cite:\w+\}`([^`]+)`', prose(path))]
+    assert set(known) == set(cited) and len(known) > 25
+    assert [key for key, entry in known.items() if not entry.persons.get('author') or not {'title', 'year'} <= set(entry.fields)] == []
+    assert [key for key, entry in known.items() if not {'doi', 'eprint'} & set(entry.fields)] == ['zauner2010implementation'] # A thesis
+    assert [key for key, entry in known.items() if not re.fullmatch(r'[a-z]+' + entry.fields['year'] + '[a-z0-9]+', key)] == []
+    assert 'cite:' not in (ROOT/'README.md').read_text(encoding='utf-8')
 
 
 def test_every_chapter_is_in_the_book():
@@ -339,7 +480,9 @@ def test_every_chapter_is_in_the_book():
 
 
 def test_each_chapter_leads_to_the_next():
-    chapters = re.findall(r'nbs/(\w+)', (ROOT/'_toc.yml').read_text(encoding='utf-8'))[1:]
+    "Those that are read one after the other; what stands behind them, at the back, is looked up"
+    toc = (ROOT/'_toc.yml').read_text(encoding='utf-8').partition('- caption: At the back')[0]
+    chapters = re.findall(r'nbs/(\w+)', toc)[1:]
     for chapter, following in zip(chapters, chapters[1:]):
         cells = json.loads((ROOT/'nbs'/f'{chapter}.ipynb').read_text(encoding='utf-8'))['cells']
         text = '\n\n'.join(''.join(cell['source']) for cell in cells if cell['cell_type'] == 'markdown')
@@ -384,6 +527,19 @@ def test_what_lies_below_is_known_before():
     for first, second in [('44_evaluate', '43_export'), ('51_classify', '50_bundle'), ('23_clean', '27_cleaning_page'), ('70_deploy', '01_photo'),
                           ('70_deploy', '02_manifest'), ('70_deploy', '03_license'), ('70_deploy', '04_web')]:
         assert chapters.index(first) < chapters.index(second)
+
+
+def test_the_ways_take_as_long_as_they_say():
+    "A quarter of an hour; the road, from a list of birds to a page that is online; and what that stands on"
+    cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
+    text = next(text for cell in cells if '## Three ways through' in (text := ''.join(cell['source'])))
+    assert '15 minutes' in text and 'between eight and nine hours' in text and 'some three more' in text
+    times = reading_times(ROOT/'_toc.yml', ROOT)
+    hours = {part: sum(pages.values())/60 for part, pages in times.items()}
+    parts = list(hours)
+    last, end = parts.index('The page and its server'), parts.index('Building and testing')
+    assert 14 <= times['']['nbs/story'] <= 16
+    assert 8 <= sum(hours[part] for part in parts[1:last+1]) <= 9 and 2.7 <= sum(hours[part] for part in parts[last+1:end+1]) <= 3.4
 
 
 def test_the_evening_is_an_evening():
