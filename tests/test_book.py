@@ -168,6 +168,14 @@ def test_what_binder_installs_is_in_the_lock():
     assert all(f'\n{line}==' in lock for line in lines if not line.startswith('-'))
 
 
+def test_nothing_is_loaded_or_said_in_vain(book, article):
+    "No second set of icons, no wrapping around what has no colour; keys can scroll a table, and what is folded goes by its own words"
+    text = (book/'nbs'/'index.html').read_text(encoding='utf-8')
+    assert 'fontawesome' in text and 'all.min.js' not in text and 'fa-brands' not in text
+    assert not article.select('.highlight :is(.n, .nx, .p, .w)') and article.select('.highlight .k')
+    assert article.select('table[tabindex="0"]') and not article.select('summary[aria-label]') and article.select('summary')
+
+
 def test_exported_code_is_folded_under_what_it_says(article):
     "Signature, sentence and parameters stand before it; an example stays open, and the code of a figure does not"
     lids = [summary.get_text(' ', strip=True) for summary in article.select('details > summary')]
@@ -208,14 +216,6 @@ def test_every_chapter_takes_its_time():
     times = reading_times(ROOT/'_toc.yml', ROOT)
     assert [*times] == ['', *(part['caption'] for part in CONTENTS[1:])]
     assert all(1 <= minutes <= 60 for pages in times.values() for minutes in pages.values())
-
-
-def test_nothing_is_loaded_or_said_in_vain(book, article):
-    "No second set of icons, no wrapping around what has no colour; keys can scroll a table, and what is folded goes by its own words"
-    text = (book/'nbs'/'index.html').read_text(encoding='utf-8')
-    assert 'fontawesome' in text and 'all.min.js' not in text and 'fa-brands' not in text
-    assert not article.select('.highlight :is(.n, .nx, .p, .w)') and article.select('.highlight .k')
-    assert article.select('table[tabindex="0"]') and not article.select('summary[aria-label]') and article.select('summary')
 
 
 def test_a_picture_is_a_figure(article):
