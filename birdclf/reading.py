@@ -151,7 +151,7 @@ def line_of(page:str, notebook:dict, chapters:dict[str,dict], parts:list)->str:
     "The line under the title of a chapter"
     where, strokes = whereabouts(page, parts)
     time = minutes(notebook)
-    said = [f'{time} minute{"s" if time>1 else ""}']
+    said = [f'{time} Minuten' if page.endswith('_de') else f'{time} minute{"s" if time>1 else ""}']
     if where: said.insert(0, where)
     if where and module_of(notebook): said.append(f'to run it: {needs(notebook, chapters)}')
     return f':::{{container}} whereabouts\n{strokes}{" · ".join(said)}\n:::'
@@ -180,7 +180,8 @@ def read_lines(app, env, docnames):
     texts = {page: path.read_text(encoding='utf-8') for page,path in paths.items() if path.suffix=='.ipynb'}
     notebooks = {page: json.loads(text) for page,text in texts.items()}
     chapters = {module_of(one): one for one in notebooks.values() if module_of(one)}
-    parts = read_parts(Path(app.srcdir)/'_toc.yml')
+    parts = [(part, pages) for part,pages in read_parts(Path(app.srcdir)/'_toc.yml')
+             if any(module_of(notebooks[page]) for page in pages if page in notebooks)] # What is at the back is no part
     env.birdclf_lines = {page: line_of(page, one, chapters, parts) for page,one in notebooks.items()}
 
 def write_line(app, docname:str, source:list[str]):

@@ -179,7 +179,7 @@ def test_nothing_is_loaded_or_said_in_vain(book, article):
 def test_exported_code_is_folded_under_what_it_says(article):
     "Signature, sentence and parameters stand before it; an example stays open, and the code of a figure does not"
     lids = [summary.get_text(' ', strip=True) for summary in article.select('details > summary')]
-    assert lids[0].startswith('Show the code of sing, Wren ') and any(lid.startswith('Show the code of this figure ') for lid in lids)
+    assert lids[0].startswith('Show the code of sing and Wren ') and any(lid.startswith('Show the code of this figure ') for lid in lids)
     entry = article.find(id='birdclf.wren.sing').parent
     assert 'sing(times=3) → str' in re.sub(r'\s+', ' ', entry.dt.get_text()) and 'What it says, times times' in entry.dd.get_text()
     assert [item.get_text() for item in entry.select('li')] == ['times int = 3: How often']
