@@ -21,7 +21,7 @@ from test_site import host, runtime # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = '''<!doctype html><html lang="en" data-theme="{theme}" data-content_root="{content}"><meta charset="utf-8"><title>A chapter</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="{static}{name}.css">
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,"><link rel="stylesheet" href="{static}{name}.css">
 <body style="margin: 16px">{thing}<script defer src="{static}{name}.js"></script></body></html>'''
 LIMITS = Thresholds(bird=.9, known=.7, coverage=.9)
 
