@@ -23,6 +23,7 @@ import numpy as np
 
 from .bundle import Bundle,has_seen
 from .classify import Answer,Classifier,decide
+from .diagrams import BLUE,GREEN,INK,ORANGE,STYLE,WIDTH,svg_of
 from .errors import Refusal
 from .evaluate import Figure,Predictions,about,figures,open_set,probabilities,wilson,written
 from .files import whole
@@ -338,20 +339,17 @@ def show_report(report:Report, most:int=5)->str:
     return '\n'.join(lines+[_missed(bird) for bird in missed[:most]])
 
 # %% ../nbs/45_report.ipynb #00000027
-_INK = '#0c0d0e' # Stands for the page's own colour of text
-_GREEN,_BLUE,_BROWN = '#3a9a6b','#4c86c6','#c9772f' # To be seen on white and on black
-
 def draw_reliability(axes, asked:Asked):
     "How sure the answers about its birds were, and how many were right; a line is Wilson's interval"
     sure, right = asked.confidence[asked.ours], (asked.guess==asked.truth)[asked.ours]
-    axes.plot([0,1], [0,1], color=_INK, lw=1, alpha=.4)
+    axes.plot([0,1], [0,1], color=INK, lw=1, alpha=.4)
     where = np.minimum((sure*10).astype(int), 9)
     for b in np.unique(where):
         here = where==b
         n, x = int(here.sum()), sure[here].mean()
-        axes.plot([x,x], wilson(int(right[here].sum()), n), color=_GREEN, lw=1.5)
-        axes.scatter(x, right[here].mean(), 15+250*n/len(sure), color=_GREEN)
-    axes.set(xlabel='how sure', ylabel='how often right', xlim=(0,1.03), ylim=(-.03,1.03))
+        axes.plot([x,x], wilson(int(right[here].sum()), n), color=GREEN, lw=1.5)
+        axes.scatter(x, right[here].mean(), 15+250*n/len(sure), color=GREEN, clip_on=False)
+    axes.set(xlabel='how sure', title='how often right', xlim=(0,1.03), ylim=(-.03,1.03))
 
 # %% ../nbs/45_report.ipynb #8d7e6422
 def prices(asked:Asked)->list[tuple]:
@@ -366,18 +364,17 @@ def prices(asked:Asked)->list[tuple]:
 # %% ../nbs/45_report.ipynb #00000029
 def draw_price(axes, asked:Asked):
     "Every threshold as a point: so many of our birds kept, so many strangers sent away; a dot is the bundle's own"
-    for (label,ours,theirs,line),colour,style in zip(prices(asked), (_BLUE,_BROWN), ('-','--')):
+    for (label,ours,theirs,line),colour,style in zip(prices(asked), (BLUE,ORANGE), ('-','--')):
         steps = [-1, *np.unique(np.r_[ours, theirs]), 2]
         below = [np.searchsorted(np.sort(scores), steps)/len(scores) for scores in (ours, theirs)]
         axes.plot(1-below[0], below[1], style, color=colour, label=label)
         axes.plot((ours>=line).mean(), (theirs<line).mean(), 'o', color=colour)
-    axes.set(xlabel=f'our {asked.bundle.kind} kept', ylabel='strangers sent away', xlim=(-.03,1.03), ylim=(-.03,1.03))
-    axes.legend(loc='lower left', frameon=False)
+    axes.set(xlabel=f'our {asked.bundle.kind} kept', title='strangers sent away', xlim=(-.03,1.03), ylim=(-.03,1.03))
+    axes.legend(loc='lower left')
 
 # %% ../nbs/45_report.ipynb #0000002d
 def drawing(
     draw:Callable, # Takes axes
-    name:str,      # Of the drawing, to tell its parts from those of others
     alt:str,       # What is to be seen, for those who do not see it
 )->str:            # SVG for a page; '' where there is no matplotlib
     "What `draw` draws"
@@ -385,16 +382,10 @@ def drawing(
         import matplotlib
         from matplotlib.figure import Figure as Sheet
     except ImportError: return ''
-    ink = dict.fromkeys(('text.color','axes.labelcolor','axes.edgecolor','xtick.color','ytick.color'), _INK)
-    with matplotlib.rc_context(ink|{'svg.fonttype': 'none', 'svg.hashsalt': name, 'font.size': 12}):
-        sheet, out = Sheet(figsize=(5,4.2), layout='constrained'), io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        sheet = Sheet(figsize=(WIDTH,3.4), layout='constrained')
         draw(sheet.subplots())
-        nothing = dict.fromkeys(('Date','Creator','Format','Type'))
-        sheet.savefig(out, format='svg', transparent=True, metadata=nothing)
-    svg = out.getvalue()
-    svg = svg[svg.index('<svg'):].replace(_INK, 'currentColor')
-    for old in ('id="', 'url(#', 'href="#'): svg = svg.replace(old, f'{old}{name}-')
-    return svg.replace('<svg ', f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
+        return svg_of(sheet, alt)
 
 # %% ../nbs/45_report.ipynb #00000030
 def text(value)->str:
@@ -493,7 +484,7 @@ def _sizes_section(report):
 
 # %% ../nbs/45_report.ipynb #00000035
 def _reliability_figure(asked):
-    svg = drawing(lambda axes: draw_reliability(axes, asked), 'reliability',
+    svg = drawing(lambda axes: draw_reliability(axes, asked),
         'Share of answers that were right against the stated probability, with intervals, '
         'and the diagonal on which they should lie.')
     return svg, (f'Answers on its {text(asked.bundle.kind)}, by how sure they were. '
@@ -501,7 +492,7 @@ def _reliability_figure(asked):
                  'a dot is larger where there are more answers, and the line is its interval.')
 
 def _price_figure(asked, kinds):
-    svg = drawing(lambda axes: draw_price(axes, asked), 'price',
+    svg = drawing(lambda axes: draw_price(axes, asked),
         f"Strangers sent away ({' and '.join(kinds)}) against our {asked.bundle.kind} kept, for every threshold; "
         "dots mark the bundle's own.")
     return svg, ('What the thresholds cost. Each point is a threshold: '

@@ -7,7 +7,6 @@ __all__ = ['RUNTIME', 'INTEGRITY', 'SiteError', 'checked', 'fetch_runtime', 'par
            'main']
 
 # %% ../nbs/59_site.ipynb #5f000003
-import csv
 import gzip
 import json
 import shutil
@@ -21,7 +20,6 @@ from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import urlsplit
 
 from .errors import Refusal
 
@@ -41,10 +39,10 @@ from PIL import Image
 from .app import ICON, SAMPLES, WORDS, by_language
 from .bundle import Bundle, load_bundle
 from .classify import SAID
+from .credits import read_credits
 from .engine import MOST, OWN, knowledge
 from .files import whole, writing
-from .license import OPEN, read_license
-from .photo import MAX_BYTES, SENTENCES, PhotoError, open_photo
+from .photo import MAX_BYTES, SENTENCES, open_photo
 from .session import WHERE, languages_of
 
 # %% ../nbs/59_site.ipynb #5f000006
@@ -157,37 +155,24 @@ def _manifest(kind):
                 display='standalone', background_color='#fbfaf6', theme_color='#2c6a4c', icons=sizes,
                 description=f'Names the {_what(kind)} in your photo, also without a network.')
 
-# %% ../nbs/59_site.ipynb #5f000020
+# %% ../nbs/59_site.ipynb #5f000021
 _FEW = 8 # So many photographs at most; more of the same species come last
 
-def _credit(row):
-    "The credit under a photograph; a `SiteError` where something is missing"
-    missing = [key for key in ('file', 'author', 'licence', 'page_url') if not row.get(key)]
-    free = read_license(row.get('licence_url') or row.get('licence') or '')
-    if missing or free.code not in OPEN or urlsplit(row['page_url']).scheme!='https':
-        raise SiteError(f"credits.csv has no complete credit for {row.get('file') or 'one of its rows'!r:.60} "
-                        f"(missing: {', '.join(missing) or 'a free licence, or an address with https'}). "
-                        'Complete its row, or take it out.')
-    return dict(author=row['author'], licence=row['licence'], terms=row.get('licence_url', ''), page=row['page_url'],
-                changes=row.get('changes', ''))
-
-# %% ../nbs/59_site.ipynb #5f000021
 def samples_in(
     folder:Path, # With photographs and their credits.csv
 )->tuple[dict[str,bytes],list[dict]]: # Files by address, and what the page is told
     "Photographs that visitors may try, the first of each species"
-    try: table = (folder/'credits.csv').read_text(encoding='utf-8-sig')
-    except OSError as e: raise SiteError(f'{folder}/credits.csv cannot be read: {e.strerror}. It has a row for each '
-                                         'photograph: file, author, licence, page_url.') from e
-    rows, made, told = {}, {}, []
-    for row in csv.DictReader(table.splitlines()): rows.setdefault(row.get('scientific'), row)
-    for row in list(rows.values())[:_FEW]:
-        credit, path = _credit(row), folder/Path(row['file']).name
-        try: data = path.read_bytes() if open_photo(path, max_side=320) else b''
-        except PhotoError as e: raise SiteError(f'{path.name}: {e} Or take its row out of credits.csv.') from e
+    shown, refused = read_credits(folder)
+    if refused: raise SiteError(refused[0])
+    first, made, told = {}, {}, []
+    for credit in shown: first.setdefault(credit.scientific, credit)
+    for credit in list(first.values())[:_FEW]:
+        data = credit.path.read_bytes()
         address = f'samples/{_code(data)}.jpg'
         made[address] = data
-        told.append(dict(src=address, credit=credit, name={'en': row.get('english', ''), 'de': row.get('german', '')}))
+        about = dict(author=credit.author, licence=credit.license.name, terms=credit.terms, page=credit.page,
+                     changes=credit.changes)
+        told.append(dict(src=address, credit=about, name={'en': credit.english, 'de': credit.german}))
     return made, told
 
 # %% ../nbs/59_site.ipynb #5f000023

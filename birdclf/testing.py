@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BIRDS', 'NORTHERN', 'SIZE', 'SCENES', 'KEEPS', 'PATIENCE', 'paint_bird', 'paint_scene', 'Shown', 'contact_sheet',
-           'paint_folder', 'paint_row', 'photographs', 'photographs_in_book', 'keep_to_the_74', 'load']
+           'paint_folder', 'paint_row', 'photographs', 'keep_to_the_74', 'load']
 
 # %% ../nbs/90_testing.ipynb #00000002
 from collections.abc import Iterable
@@ -518,14 +518,6 @@ def photographs()->Path|None:
         raise ValueError(f'BIRDCLF_PHOTOS names {named!r}, which is not a folder. It should hold one sub-folder '
                          'species/ with a folder for each bird; set it to nothing to do without photographs.')
     return Path(named)
-
-# %% ../nbs/90_testing.ipynb #c0ab4c77
-def photographs_in_book(
-    name:str, # Of a sub-folder
-)->Path|None:
-    "That part of the photographs, while the book is made where there are some; None otherwise"
-    folder = photographs() if os.environ.get('BIRDCLF_BOOK') else None
-    return folder/name if folder and (folder/name).is_dir() else None
 
 # %% ../nbs/90_testing.ipynb #664ac68b
 KEEPS = '# Keeps to the 74' # The first line of a cell that is about the birds and the photographs of the book

@@ -602,16 +602,21 @@ def worth(measured):
     return answers, groups
 
 
-def table_of_worth(answers, groups, times=2000):
-    "Shares named right; intervals by resampling sources, and the difference to the first line on the same sources"
+def with_gains(answers, groups, times=2000):
+    "For each, photographs, the share named right, and the difference to the first on the same sources, each with an interval by resampling these"
     rng, names = np.random.default_rng(0), np.unique(groups)
     places, first = [np.flatnonzero(groups == name) for name in names], next(iter(answers.values()))[1]
     picks = [np.concatenate([places[i] for i in rng.integers(0, len(names), len(names))]) for _ in range(times)]
-    lines = ['| trained on raw_dirty | photographs | named right | | better than as it is | |', '| --- | --- | --- | --- | --- | --- |']
     for name, (n, right) in answers.items():
         a, b = np.quantile([right[pick].mean() for pick in picks], [.025, .975])
         c, d = np.quantile([right[pick].mean()-first[pick].mean() for pick in picks], [.025, .975])
-        lines.append(f'| {name} | {n} | {100*right.mean():.1f} % | {100*a:.1f} to {100*b:.1f} % | {100*(right.mean()-first.mean()):+.1f} | {100*c:+.1f} to {100*d:+.1f} |')
+        yield name, n, (right.mean(), a, b), (right.mean()-first.mean(), c, d)
+
+
+def table_of_worth(answers, groups):
+    lines = ['| trained on raw_dirty | photographs | named right | | better than as it is | |', '| --- | --- | --- | --- | --- | --- |']
+    for name, n, (share, a, b), (gain, c, d) in with_gains(answers, groups):
+        lines.append(f'| {name} | {n} | {100*share:.1f} % | {100*a:.1f} to {100*b:.1f} % | {100*gain:+.1f} | {100*c:+.1f} to {100*d:+.1f} |')
     return '\n'.join(lines)
 
 

@@ -52,7 +52,7 @@ def takes_the_74(cells):
         try: tree = ast.parse(text)
         except SyntaxError: continue # A magic, or a cell of JavaScript
         here = names(tree, ast.Load)
-        place = calls(tree, 'photographs') or calls(tree, 'photographs_in_book') or here & places
+        place = calls(tree, 'photographs') or here & places
         birds = calls(tree, 'load_species') or here & lists
         if place and birds and not is_kept(text) and not calls(tree, 'birds_of'): yield id
         for node in tree.body: # What a function calls its own is forgotten with it
@@ -63,12 +63,10 @@ def takes_the_74(cells):
                 if calls(node.value, name) and not calls(node.value, 'birds_of'): found.update(new)
 
 
-FINE = {'21_suspect': ['0000003c']} # Its folder is raw_dirty, which only the book's photographs have
-
 
 @pytest.mark.parametrize('chapter', BOOK)
 def test_photographs_are_of_the_birds_of_their_folder(chapter):
-    assert [id for id in takes_the_74(BOOK[chapter]) if id not in FINE.get(chapter, [])] == [], \
+    assert list(takes_the_74(BOOK[chapter])) == [], \
         f'take birds_of(photographs()), or begin with {KEEPS!r} and say in the prose that this part {SAYS}'
 
 
@@ -142,7 +140,7 @@ def test_a_model_is_made_judged_and_its_birds_mixed_up(monkeypatch, tmp_path, mi
     pytest.importorskip('timm')
     from birdclf.backbone import weights_folder
     if not (weights_folder()/'inat_bird_labels.txt').exists(): pytest.skip('the weights of the default backbone are not here')
-    setting = 'from dataclasses import replace\nimport numpy as np, matplotlib.pyplot as plt\nfrom IPython.display import Markdown\n'
+    setting = 'from dataclasses import replace\nimport numpy as np\nfrom IPython.display import Markdown\n'
     parts = [[module('export'), *slow('43_export')], [module('evaluate')+setting, *slow('44_evaluate', until='5d0e0502')],
              [module('tips')+setting, *slow('55_tips')]]
     made, judged, tips = (run(monkeypatch, mine, tmp_path, cells) for cells in parts)

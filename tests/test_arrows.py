@@ -16,7 +16,7 @@ FLOORS = read_rooms(ROOT/'nbs'/'rooms.yml')
 TRAINING = {'torch', 'torchvision', 'fastai', 'sklearn', 'matplotlib', 'pandas', 'timm'}
 HEAVY = TRAINING | {'requests'}
 # What names a bird, and what that stands on
-LIGHT = ['species', 'photo', 'license', 'errors', 'files', 'folder', 'words', *FLOORS['Naming']]
+LIGHT = ['species', 'photo', 'license', 'credits', 'errors', 'files', 'folder', 'words', *FLOORS['Naming']]
 OFF_THE_PATH = HEAVY | {f'birdclf.{room}' for floor, rooms in FLOORS.items() for room in rooms if room not in LIGHT
                         and floor not in ('The command line', 'Tools')} - {'birdclf.database'} | {'birdclf.replay'}
 GATHERING = ['manifest', 'license', 'web', *FLOORS['Gathering'], 'replay']

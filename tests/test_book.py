@@ -12,7 +12,8 @@ from bs4 import BeautifulSoup
 from PIL import Image
 from pybtex import database as bibtex
 
-from birdclf.book import check_book, kept_at, main, mark_cell, split_remarks
+from birdclf.book import check_book, kept_at, main, mark_cell, show_real, split_remarks
+from birdclf.testing import paint_bird
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = Path(sys.executable).parent
@@ -43,6 +44,9 @@ CELLS = [
     code('print("one cell", "runs")', printed('one cell runs\n')),
     code('#| label: fig-wren\n#| fig-cap: A wren, from very far away.\n#| fig-alt: One grey pixel.\n'
          f'from IPython.display import Image\nImage(data="{ROBIN}")', shown(image_jpeg=ROBIN)),
+    code('#| slow\n#| label: fig-owl\n#| fig-cap: An owl, from further away.\n#| fig-alt: "Nothing" at all.\ndraw()',
+         shown(text_html='<svg class="diagram" viewBox="0 0 288 72"></svg>')),
+    code('#| slow\n#| output-fold: true\nprint("a long table")', printed('a long table\n')),
     markdown('| ' + ' | '.join(f'a column that is wide {i}' for i in range(9)) + ' |\n' + '| --- '*9 + '|\n' + '| `a_long_name_without_spaces` '*9 + '|'),
     code(f'"{"wren"*60}"', printed('wren'*200)),
     code('%%front app.js\nexport const sing = () => `${"trill"}`'),
@@ -53,7 +57,7 @@ CELLS = [
 ]
 
 
-def build(folder, cells, execute='off', settings=''):
+def build(folder, cells, execute='off', settings='', **told):
     "Build a book of one chapter with the project's own configuration"
     (folder/'nbs').mkdir(parents=True)
     metadata = {'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'}}
@@ -65,7 +69,7 @@ def build(folder, cells, execute='off', settings=''):
     shutil.copy(ROOT/'nbs'/'references.bib', folder/'nbs')
     (folder/'settings.ini').write_text(f'[DEFAULT]\n{settings}\n', encoding='utf-8')
     done = subprocess.run([str(SCRIPTS/'jupyter-book'), 'build', '.', '-W', '-n', '--keep-going', '-q'], cwd=folder,
-                          capture_output=True, text=True, env={'PATH': f'{SCRIPTS}:/usr/bin:/bin', 'HOME': str(folder)})
+                          capture_output=True, text=True, env={'PATH': f'{SCRIPTS}:/usr/bin:/bin', 'HOME': str(folder), **told})
     return done, folder/'_build'/'html'
 
 
@@ -199,6 +203,18 @@ def test_a_picture_is_a_figure(article):
     assert article.select_one('a[href="#fig-wren"]').get_text() == 'Fig. 1'
 
 
+def test_a_diagram_is_a_figure_within_the_page(article):
+    drawing = article.select_one('figure svg.diagram')
+    assert (drawing['role'], drawing['aria-label']) == ('img', '"Nothing" at all.')
+    assert 'An owl, from further away.' in drawing.find_parent('figure').get_text()
+
+
+def test_an_output_is_folded_away(article):
+    folded = next(details for details in article.select('details') if 'a long table' in details.get_text())
+    assert folded.select_one('summary').get_text(' ', strip=True) == 'Show the numbers Hide the numbers'
+    assert 'print' not in folded.get_text()
+
+
 def test_formulas_need_nobody(book, article):
     assert len(article.select('math')) == 2 and article.select('mfrac') and article.select('msup')
     page = BeautifulSoup((book/'nbs'/'index.html').read_text(encoding='utf-8'), 'html.parser')
@@ -290,6 +306,102 @@ def test_no_book_is_no_good_book(tmp_path, capsys):
     assert capsys.readouterr().out == '0 passed, 0 failed, 0 skipped\n'
 
 
+# --- real birds
+
+TABLE = '''file,german,english,author,licence,licence_url,page_url,changes
+good.jpg,Star,Common Starling,Ida <b>Fink</b>,CC BY 4.0,https://creativecommons.org/licenses/by/4.0/,https://example.org/good,cropped
+good.jpg,Star,Common Starling,Ida <b>Fink</b>,CC BY 4.0,https://creativecommons.org/licenses/by/4.0/,https://example.org/good,cropped
+large.jpg,,Dodo,Otto,CC0,,https://example.org/large,
+nobody.jpg,Star,Common Starling,,CC BY 4.0,,https://example.org/1,
+nd.jpg,Star,Common Starling,Ida,CC BY-ND 4.0,,https://example.org/2,
+../out.jpg,Star,Common Starling,Ida,CC BY 4.0,,https://example.org/3,
+gone.jpg,Star,Common Starling,Ida,CC BY 4.0,,https://example.org/4,
+text.jpg,Star,Common Starling,Ida,CC BY 4.0,,https://example.org/5,
+twice.jpg,Star,Common Starling,Ida,CC BY 4.0,,https://example.org/6,
+twice.jpg,Star,Common Starling,Otto,CC BY 4.0,,https://example.org/6,
+'''
+REFUSED = 'nobody.jpg', 'nd.jpg', '../out.jpg', 'gone.jpg', 'text.jpg', 'twice.jpg'
+FIGURE = '#| real\n#| label: fig-real\n#| fig-cap: All.\n#| fig-alt: All of them.\nfrom birdclf.credits import *\nPlates(plate(one, "a bird") for one in showable())'
+PAINTED = shown(text_html='<div class="plates">painted</div>')
+ABSENT = '#| real\nfrom birdclf.credits import Absent\nAbsent("No mistake may be shown.")'
+REAL = [markdown('# Real birds\n\n' + 'A photograph is shown with its credit. '*8), code(FIGURE, PAINTED), code(ABSENT, shown(text_html='<p>No mistake is in git.</p>')),
+        code('1', shown(text_html='<p class="all-credits">Only paintings.</p>'))]
+
+
+@pytest.fixture(scope='module')
+def showable(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('beside')/'showable'
+    folder.mkdir()
+    for n, name in enumerate(('good', 'nobody', 'nd', '../out', 'twice', 'unlisted')): paint_bird('Amsel', n).save(folder/f'{name}.jpg')
+    paint_bird('Flamingo', size=(1600, 1200)).save(folder/'large.jpg')
+    (folder/'text.jpg').write_text('no picture', encoding='utf-8')
+    (folder/'credits.csv').write_text(TABLE, encoding='utf-8')
+    return folder
+
+
+def test_what_may_be_shown_is_shown_with_its_credit(tmp_path, showable):
+    "And nothing else; a name is text, and the list at the end has them all"
+    done, pages = build(tmp_path, REAL, BIRDCLF_SHOWABLE=str(showable))
+    assert done.returncode == 0, done.stdout+done.stderr
+    assert [name for name in REFUSED if f"'{name}' of credits.csv is not shown" not in done.stderr] == [] and 'good.jpg' not in done.stderr
+    page = BeautifulSoup((pages/'nbs'/'index.html').read_text(encoding='utf-8'), 'html.parser')
+    credits = [' '.join(each.get_text().split()) for each in page.select('figure .plates .credit')]
+    assert credits == ['Photograph: Ida <b>Fink</b>, CC BY 4.0, cropped', 'Photograph: Otto, CC0 1.0, made smaller']
+    images = page.select('article img')
+    assert [image['alt'] for image in images] == ['Common Starling (Star)', 'Dodo'] and all(image['src'].startswith('data:image/jpeg;base64,') for image in images)
+    assert [link['href'] for link in page.select('.plates .credit a')] == ['https://example.org/good', 'https://creativecommons.org/licenses/by/4.0/', 'https://example.org/large', 'https://creativecommons.org/publicdomain/zero/1.0/']
+    listed = [each.get_text() for each in page.select('ul.all-credits li')]
+    assert len(listed) == 2 and 'Ida <b>Fink</b>' in listed[0] and listed[0].endswith('Shown in Real birds.') and 'Only paintings' not in page.get_text()
+    assert 'No mistake may be shown.' in page.get_text() and check_book(pages)['nbs/index.html'] == []
+
+
+def test_without_a_folder_none_is_shown(tmp_path):
+    done, pages = build(tmp_path, REAL)
+    assert done.returncode == 0, done.stdout+done.stderr
+    page = BeautifulSoup((pages/'nbs'/'index.html').read_text(encoding='utf-8'), 'html.parser')
+    assert page.select('article img, .credit') == [] and 'painted' in page.get_text() and 'Only paintings.' in page.get_text()
+
+
+def test_an_executed_book_shows_its_real_figures_or_fails(tmp_path, showable):
+    done, _ = build(tmp_path, REAL, 'force', BIRDCLF_SHOWABLE=str(showable))
+    assert done.returncode != 0 and 'No mistake may be shown.' in done.stdout+done.stderr
+
+
+def test_a_folder_without_credits_fails(tmp_path):
+    done, _ = build(tmp_path, REAL, BIRDCLF_SHOWABLE=str(tmp_path))
+    assert done.returncode != 0 and 'credits.csv cannot be read' in done.stdout+done.stderr
+
+
+def pictures(html):
+    "Each picture in a page's HTML: what it is, and whether a credit stands under it"
+    for image in BeautifulSoup(html, 'html.parser').select('img'):
+        yield image['src'], bool(image.parent.select('.credit a[href]'))
+
+
+def outputs(cell): return [''.join(output['data'].get('text/html', '')) for output in cell['outputs'] if 'data' in output]
+
+
+def test_no_photograph_is_in_git():
+    for path in (ROOT/'nbs').glob('*.ipynb'):
+        for cell in json.loads(path.read_text(encoding='utf-8'))['cells']:
+            assert cell['cell_type'] != 'code' or not any(credited for html in outputs(cell) for _, credited in pictures(html)), (path.name, cell['id'])
+
+
+def test_each_picture_of_the_book_is_painted_or_credited(shared, monkeypatch):
+    "All others are in git: a book that is not executed has the pictures of its notebooks, and those of its cells about real birds"
+    monkeypatch.setenv('BIRDCLF_SHOWABLE', str(shared/'showable'))
+    credited = 0
+    for path in sorted((ROOT/'nbs').glob('*.ipynb')):
+        for cell in json.loads(path.read_text(encoding='utf-8'))['cells']:
+            if cell['cell_type'] != 'code' or 'real' not in split_remarks(''.join(cell['source']))[0]: continue
+            painted = {source for html in outputs(cell) for source, _ in pictures(html)}
+            show_real(cell, executed=True)
+            found = [pair for html in outputs(cell) for pair in pictures(html)]
+            assert found and all(has_credit or source in painted for source, has_credit in found), (path.name, cell['id'])
+            credited += sum(has_credit for _, has_credit in found)
+    assert credited > 40
+
+
 def test_remarks_stand_at_the_top():
     assert split_remarks('#| export\n# | hide\nx = 1\n#| export') == (['export', 'hide'], 'x = 1\n#| export')
     cell = {'source': ['x = 1\n', '#| hide']}
@@ -318,7 +430,9 @@ def test_every_chapter_is_in_the_book():
 
 
 def test_each_chapter_leads_to_the_next():
-    chapters = re.findall(r'nbs/(\w+)', (ROOT/'_toc.yml').read_text(encoding='utf-8'))[1:]
+    "Those that are read one after the other; what stands behind them, at the back, is looked up"
+    toc = (ROOT/'_toc.yml').read_text(encoding='utf-8').partition('- caption: At the back')[0]
+    chapters = re.findall(r'nbs/(\w+)', toc)[1:]
     for chapter, following in zip(chapters, chapters[1:]):
         cells = json.loads((ROOT/'nbs'/f'{chapter}.ipynb').read_text(encoding='utf-8'))['cells']
         text = '\n\n'.join(''.join(cell['source']) for cell in cells if cell['cell_type'] == 'markdown')
@@ -363,6 +477,27 @@ def test_what_lies_below_is_known_before():
     for first, second in [('44_evaluate', '43_export'), ('51_classify', '50_bundle'), ('23_clean', '27_cleaning_page'), ('70_deploy', '01_photo'),
                           ('70_deploy', '02_manifest'), ('70_deploy', '03_license'), ('70_deploy', '04_web')]:
         assert chapters.index(first) < chapters.index(second)
+
+
+PACE = 220 # Words a minute, the code not counted
+
+
+def minutes(part):
+    "How long it takes to read the prose of a part's chapters"
+    texts = [''.join(cell['source']) for chapter in part['chapters']
+             for cell in json.loads((ROOT/f"{chapter['file']}.ipynb").read_text(encoding='utf-8'))['cells'] if cell['cell_type'] == 'markdown']
+    return sum(len(re.sub(r'<!--.*?-->|\]\([^)]*\)', '', text, flags=re.S).split()) for text in texts)/PACE
+
+
+def test_the_ways_take_as_long_as_they_say():
+    "A quarter of an hour; five hours from a list of birds to a page that is online; two for what that stands on"
+    cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
+    text = next(text for cell in cells if '## Three ways through' in (text := ''.join(cell['source'])))
+    assert '15 minutes' in text and 'is five hours of reading' in text and 'takes two more' in text
+    captions = [part.get('caption') for part in CONTENTS]
+    end, last = captions.index('The page and its server')+1, captions.index('Building and testing')+1
+    assert abs(minutes({'chapters': CONTENTS[0]['chapters'][:1]})-15) < 2.5
+    assert [round(sum(map(minutes, parts))/60) for parts in (CONTENTS[1:end], CONTENTS[end:last])] == [5, 2]
 
 
 def test_the_evening_is_an_evening():

@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import pickletools
+import re
 import signal
 import subprocess
 import sys
@@ -69,6 +70,27 @@ def test_the_packaged_bundle_is_sound():
     assert len(found.species) == len(load_species()) and found.card.startswith('#')
     assert len(found.model) <= 16*2**20
     assert {s.scientific for s in found.species} == {s.scientific for s in load_species()}
+
+
+def test_the_packaged_card_is_what_is_made_of_its_bundle():
+    "Its figures are those of bundle.json, its sentences those of today; only what was counted while it was trained is taken from itself"
+    pytest.importorskip('torch')
+    from birdclf.evaluate import Figure
+    from birdclf.export import model_card
+    from birdclf.folder import NOT_BIRD, OTHER_BIRD, Record
+    from birdclf.train import Recipe
+    found = load_bundle()
+    ours, others, nothing, groups = (int(count.replace(',', '')) for count in re.search(
+        r'([\d,]+) photographs of \d+ species, ([\d,]+) of other birds and ([\d,]+) of things.*same source, of which there are ([\d,]+)\.', found.card, re.S).groups())
+    assert ours+others+nothing == found.training['photographs']
+    records = [Record(Path('1.jpg'), found.species[0].german, str(n % groups)) for n in range(ours)]
+    records += [Record(Path('1.jpg'), kind, kind) for kind, count in ((OTHER_BIRD, others), (NOT_BIRD, nothing)) for _ in range(count)]
+    figures = [Figure(name, **score, meaning='') for name, score in found.scores.items()]
+    recipe = Recipe(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.training['recipe'].items()})
+    about = re.search(r'^Of the .* photographs of the species, .*$', found.card, re.M)[0]
+    assert model_card(load_species(), recipe, records, figures, about) == found.card
+    figures[0] = Figure('top1', .5, .4, .6, '')
+    assert model_card(load_species(), recipe, records, figures, about) != found.card
 
 
 def test_no_pickle_in_the_package():

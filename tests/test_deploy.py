@@ -274,9 +274,11 @@ def test_who_builds_the_site_says_it_alike():
     assert planned.returncode == 0 and f"birdclf.site '{folders[0]}'" in planned.stdout
 
 
-def test_no_photograph_of_others_goes_online(tmp_path):
-    "The book for oneself shows the photographs that are there, and the one in a site does not"
-    (tmp_path/'birds').mkdir()
-    for target, shown in (('book', str((tmp_path/'birds').resolve())), ('site', '')):
-        planned = subprocess.run([tool('make'), '-n', target, f'PHOTOS={tmp_path/"birds"}'], cwd=ROOT, capture_output=True, text=True)
-        assert f"BIRDCLF_PHOTOS='{shown}' " in planned.stdout, target
+@pytest.mark.parametrize('target', ['book', 'site'])
+def test_a_book_is_told_what_it_may_show(tmp_path, target):
+    "The photographs that have their credits, and no others: those in PHOTOS are only counted and measured"
+    for name in ('birds', 'shown'): (tmp_path/name).mkdir()
+    planned = subprocess.run([tool('make'), '-n', target, f'PHOTOS={tmp_path/"birds"}', f'SHOWABLE={tmp_path/"shown"}'], cwd=ROOT, capture_output=True, text=True)
+    assert f"BIRDCLF_SHOWABLE='{(tmp_path/'shown').resolve()}' " in planned.stdout
+    none = subprocess.run([tool('make'), '-n', target, 'SHOWABLE='], cwd=ROOT, capture_output=True, text=True)
+    assert "BIRDCLF_SHOWABLE='' " in none.stdout

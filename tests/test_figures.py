@@ -35,6 +35,14 @@ def says(text, figure): return re.search(rf'(?<![\d.]){re.escape(figure)}(?!\d|\
 def cells_of(chapter): return json.loads(chapter.read_text(encoding='utf-8'))['cells']
 
 
+def in_english(text):
+    "A German text with its figures written as in English"
+    parts = re.split(r'(<!--=.*?-->)', text, flags=re.S)
+    parts[::2] = [re.sub(r'(?<=\d),(?=\d)', '.', re.sub(r'(?<=\d)\.(?=\d{3}(?!\d))', '', part)) for part in parts[::2]]
+    parts[::2] = [re.sub(r'(?<=[\d%]) (?:und|von|bis|oder) (?=\d)', ' and ', part) for part in parts[::2]]
+    return ''.join(parts)
+
+
 def prose(cells): return '\n\n'.join(''.join(cell['source']) for cell in cells if cell['cell_type'] == 'markdown')
 
 
@@ -80,7 +88,8 @@ CHAPTERS = sorted((ROOT/'nbs').glob('*.ipynb'))
 
 @pytest.mark.parametrize('chapter', CHAPTERS, ids=lambda path: path.stem)
 def test_marks_hold(chapter):
-    assert list(faults(prose(cells_of(chapter)))) == []
+    text = prose(cells_of(chapter))
+    assert list(faults(in_english(text) if chapter.stem.endswith('_de') else text)) == []
 
 
 # Of the story's own: what is neither measured nor the original's
@@ -93,6 +102,25 @@ def test_every_figure_of_the_story_has_a_source():
                         for line in ''.join(cell['source']).splitlines() if re.match(r'#\| (?:fig-|\.\.\.)', line))
     assert MARK.search(prose(cells))
     assert unmarked(f'{prose(cells)}\n\n{captions}', PLAIN) == []
+
+
+def test_the_german_story_is_the_same_story():
+    "As many sections, with the same figures, pictures and links, cell by cell"
+    english, german = ({cell['id']: cell for cell in cells_of(ROOT/'nbs'/f'{name}.ipynb')} for name in ('story', 'story_de'))
+    for id, cell in german.items():
+        there, here = (''.join(other['source']) for other in (english[id], cell))
+        if cell['cell_type'] == 'code':
+            assert here.startswith(f'#| as: story {id}\n')
+            continue
+        assert set(MARK.findall(here)) >= set(MARK.findall(there)), id
+        assert len(re.findall('^## ', here, re.M)) == len(re.findall('^## ', there, re.M)), id
+        links = [[link for link in re.findall(r'\]\((.*?)\)', text) if link != 'story_de.ipynb'] for text in (there, here)]
+        assert set(links[1]) <= set(links[0]) and len(set(links[0])-set(links[1])) <= 1, id
+    shown = {id for id, cell in english.items() if cell['cell_type'] == 'code' and '#| label' in ''.join(cell['source'])}
+    assert shown <= german.keys() and {id for id, cell in english.items() if cell['cell_type'] == 'markdown'} <= german.keys()
+    text = in_english(prose(list(german.values())))
+    captions = ' '.join(line for cell in german.values() if cell['cell_type'] == 'code' for line in ''.join(cell['source']).splitlines()[2:])
+    assert unmarked(f'{text}\n\n{captions}', PLAIN) == []
 
 
 # That this finds what it looks for

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from birdclf import __version__ as version
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT/'nbs').glob('*.ipynb'))
 SCRIPTS = Path(sys.executable).parent
@@ -36,8 +38,8 @@ def fingerprints(root):
 def copied(tmp_path):
     "A copy of the project in which a command may change files"
     for name in ('birdclf', 'nbs'):
-        shutil.copytree(ROOT/name, tmp_path/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', 'bundle'))
-    for name in ('settings.ini', 'setup.py', 'pyproject.toml', 'README.md'): shutil.copy(ROOT/name, tmp_path)
+        shutil.copytree(ROOT/name, tmp_path/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', 'model.onnx'))
+    for name in ('settings.ini', 'setup.py', 'pyproject.toml', 'README.md', 'CITATION.cff'): shutil.copy(ROOT/name, tmp_path)
     return tmp_path
 
 
@@ -105,6 +107,28 @@ def test_an_edited_readme_is_noticed(copied):
     with open(copied/'README.md', 'a', encoding='utf-8') as file: file.write('\nOne more thing.\n')
     done = readme(copied)
     assert done.returncode == 1 and 'README.md is not what nbs/index.ipynb makes of it' in done.stdout
+
+
+def test_citation_is_valid_and_says_what_the_bundle_says():
+    "Format 1.2.0: these fields must be there, no others may, and none is empty"
+    import yaml
+    found = yaml.safe_load((ROOT/'CITATION.cff').read_text(encoding='utf-8'))
+    assert {'cff-version', 'message', 'title', 'authors'} <= set(found) <= {'cff-version', 'message', 'title', 'authors', 'abstract', 'type', 'version', 'license',
+                                                                            'keywords', 'repository-code'}
+    assert found['cff-version'] == '1.2.0' and found['type'] == 'software' and found['version'] == version and isinstance(found['version'], str)
+    assert found['authors'] == [{'name': 'the birdclf contributors'}] and len(set(found['keywords'])) == len(found['keywords']) > 0
+    right = json.loads((ROOT/'birdclf'/'bundle'/'bundle.json').read_text(encoding='utf-8'))['scores']['top1']['value']
+    assert f'named {right:.1%} of them right' in ' '.join(found['abstract'].split())
+    assert 'repository-code' not in found or 'example.org' not in found['repository-code']
+
+
+@pytest.mark.parametrize('before, after', [('version = ', 'version = 9'), ('author = the', 'author = all the'), ('git_url = ', 'git_url = https://github.com/birds/birds\nold_url = ')])
+def test_a_citation_that_is_old_is_noticed(copied, before, after):
+    settings = (copied/'settings.ini').read_text(encoding='utf-8')
+    assert settings.count('\n'+before) == 1
+    (copied/'settings.ini').write_text(settings.replace('\n'+before, '\n'+after), encoding='utf-8')
+    done = readme(copied)
+    assert done.returncode == 1 and done.stdout.startswith('CITATION.cff is not what settings.ini makes of it')
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)

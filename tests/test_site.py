@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from birdclf.app import SAMPLES, WORDS
 from birdclf.bundle import load_bundle
 from birdclf.classify import Classifier
+from birdclf.credits import CreditsError
 from birdclf.site import RUNTIME, SiteError, build_site, checked, fetch_runtime, main, samples_in, site_files
 from birdclf.testing import PATIENCE, paint_bird, paint_scene
 from finder import garden
@@ -421,7 +422,7 @@ def test_without_a_whole_credit_none_is_shown(tmp_path, wrong, right):
 
 
 def test_no_folder_no_photographs(tmp_path):
-    with pytest.raises(SiteError, match='cannot be read'): samples_in(tmp_path)
+    with pytest.raises(CreditsError, match='cannot be read'): samples_in(tmp_path)
 
 
 # --- the same answers as Python's
