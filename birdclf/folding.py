@@ -208,7 +208,7 @@ def lid_of(
 )->str:
     "What is written where the code of a cell is folded; '' where it stays open"
     body = _body(code)
-    if {'hide', 'echo: false'} & {*remarks} or not body: return ''
+    if {'hide', 'echo: false'} & {*remarks} or any('solution' in remark for remark in remarks) or not body: return ''
     if any(remark.startswith('fig-cap:') for remark in remarks): return 'the code of this figure'
     if all(isinstance(one, (ast.Import, ast.ImportFrom)) for one in body): return 'the imports'
     if not {'export', 'exporti'} & {*remarks}: return ''
@@ -399,7 +399,7 @@ def lend(app, config):
     "Sphinx's hook: put the script and the style sheet where they are expected; do not ask who `Path` is"
     folder = Path(app.doctreedir).parent/'folding'
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ('folding.css', 'folding.js'): shutil.copy(files('birdclf')/'front'/name, folder)
+    for name in ('folding.css', 'folding.js', 'reading.css'): shutil.copy(files('birdclf')/'front'/name, folder)
     config.html_static_path.append(str(folder))
     config.nitpick_ignore_regex = [*config.nitpick_ignore_regex, ('py:.*', '.*')]
 
@@ -409,6 +409,6 @@ def setup(app)->dict:
     app.connect('env-before-read-docs', read_names)
     app.connect('source-read', fold_source, priority=400) # Before the remarks are taken away
     app.add_transform(LinkNames)
-    app.add_css_file('folding.css')
+    for name in ('folding.css', 'reading.css'): app.add_css_file(name)
     app.add_js_file('folding.js', loading_method='defer')
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

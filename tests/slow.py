@@ -9,6 +9,7 @@ SLOW = {
     'test_archive.py': {
         r'test_stopped_in_the_middle_it_goes_on\[(?!2-SIGKILL).*\]': 'an archive for each ending, 50 s; one stays'},
     'test_book.py': {r'test_(executed_again|a_failing_chapter_fails|a_misspelt_remark_fails|a_broken_reference_fails)': 'a book is built for each, 14 s'},
+    'test_built.py': {r'test_.*': 'the whole book, which is built where `make book` has not done so, and a browser on nine of its pages'},
     'test_classify.py': {
         r'test_flat_memory': 'four hundred photographs, 18 s',
         r'test_any_size_and_mode\[(?!RGB|.*size[06]).*\]': 'every mode in every size; the extremes stay',
@@ -99,7 +100,7 @@ SLOW = {
 
 # Files whose tests share what takes long to make: a server, a browser, an installation. One process runs them.
 GROUPS = {f'test_{name}.py' for name in ('alone', 'archive', 'clean_page', 'counter', 'page', 'proxies', 'pythons', 'report', 'serving', 'train', 'wheel')}
-GROUPS = {f'test_{name}.py' for name in ('alone', 'clean_page', 'page', 'pythons', 'report', 'serving', 'site', 'train', 'wheel')}
+GROUPS = {f'test_{name}.py' for name in ('alone', 'built', 'clean_page', 'page', 'pythons', 'report', 'serving', 'site', 'train', 'wheel')}
 
 
 def together(nodeid):

@@ -196,6 +196,14 @@ def test_what_binder_installs_is_in_the_lock():
     assert all(f'\n{line}==' in lock for line in lines if not line.startswith('-'))
 
 
+def test_nothing_is_loaded_or_said_in_vain(book, article):
+    "No second set of icons, no wrapping around what has no colour; keys can scroll a table, and what is folded goes by its own words"
+    text = (book/'nbs'/'index.html').read_text(encoding='utf-8')
+    assert 'fontawesome' in text and 'all.min.js' not in text and 'fa-brands' not in text
+    assert not article.select('.highlight :is(.n, .nx, .p, .w)') and article.select('.highlight .k')
+    assert article.select('table[tabindex="0"]') and not article.select('summary[aria-label]') and article.select('summary')
+
+
 def test_a_picture_is_a_figure(article):
     figure = article.select_one('figure')
     assert figure.select_one('img')['alt'] == 'One grey pixel.'
@@ -280,6 +288,10 @@ def test_a_failing_chapter_fails(tmp_path):
     ('Fig. 1', '<a href="nowhere.html">1</a>', "links to 'nowhere.html', which is not there"),
     ('href="#fig-wren"', 'href="#fig-dodo"', "links to '#fig-dodo', which has no such place"),
     ('alt="One grey pixel."', 'alt=""', 'without a text for those who cannot see it'),
+    ('alt="One grey pixel."', 'alt="pixel.jpg"', "described by the name of a file: 'pixel.jpg'"),
+    ('A wren, from very far away.', '', "a figure without a caption: 'fig-wren'"),
+    ('<figure', '<img alt="A wren." src="data:,"><figure', 'no figure, and so has no caption'),
+    ('</head>', f'<style>{" "*1_500_000}</style></head>', 'bytes, more than 1,500,000'),
     ('src="../_images/', 'src="../_pictures/', 'misses the file'),
     ('</head>', '<script src="https://cdn.example.org/x.js"></script></head>', "fetches 'https://cdn.example.org/x.js' from outside"),
     ('</head>', '<script>load("https://cdn.example.org/x.js")</script></head>', "fetches 'https://cdn.example.org/x.js' from outside"),

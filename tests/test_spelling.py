@@ -12,7 +12,7 @@ from birdclf.species import load_species
 ROOT = Path(__file__).resolve().parents[1]
 WORD = r"[^\W\d_]+(?:['’][^\W\d_]+)?"
 # No birds, and birds of others; and a few that are wrong on purpose
-OTHERS = set("""colours europe march moore orion scaling sharing wigeon
+OTHERS = set("""blick colours europe garten march marine moore orion regen regenpfeifer regenpfeifern scaling sharing sterne wigeon
 gruenspecht grunspecht rotkehlhcen fitisse""".split())
 
 

@@ -12,7 +12,8 @@ const keepPlace = change => {
 }
 
 const addSwitch = () => {
-  const lids = [...document.querySelectorAll('article details.hide')], bar = document.querySelector('.article-header-buttons')
+  const lids = [...document.querySelectorAll('article details.hide')].filter(lid => !lid.closest('.tag_solution')) // Not those
+  const bar = document.querySelector('.article-header-buttons')
   for (const lid of lids) lid.querySelector('summary').removeAttribute('aria-label') // It has words of its own
   if (!lids.length || !bar) return
   const button = Object.assign(document.createElement('button'), { type: 'button', className: 'btn btn-sm code-switch' })
