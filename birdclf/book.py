@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TAGS', 'FIGURE', 'BORROWED', 'ELSEWHERE', 'HEAVY', 'MACHINE', 'split_remarks', 'fold_solution', 'mark_cell',
-           'mark_front', 'ColourFront', 'LabelDrawings', 'value_of', 'show_real', 'borrow', 'say_language',
-           'tell_refused', 'shown_on', 'list_credits', 'read_glossary', 'link_terms', 'explain', 'read_source',
+           'mark_front', 'ColourFront', 'LabelDrawings', 'value_of', 'show_real', 'tell_refused', 'shown_on',
+           'list_credits', 'borrow', 'say_language', 'read_glossary', 'link_terms', 'explain', 'read_source',
            'DropNestedRules', 'inline_formula', 'displayed_formula', 'spare_icons', 'lighten', 'for_all_hands', 'dress',
            'kept_at', 'offer', 'say_how_to_run', 'add_things', 'setup', 'for_readme', 'make_readme', 'make_citation',
            'faults_in_text', 'faults_in_pictures', 'loads', 'faults_in_links', 'faults_in_weight', 'check_book',
@@ -165,32 +165,6 @@ def show_real(
     data = {'text/html': found._repr_html_()}
     cell['outputs'] = [{'output_type': 'display_data', 'metadata': {}, 'data': data}]
 
-# %% ../nbs/91_book.ipynb #de910002
-BORROWED = re.compile(r'as: (\w+) ([\w-]+)')
-
-
-def borrow(
-    cell:dict,   # A code cell as it is in the file; changed in place
-    folder:Path, # Of the chapters
-):
-    "Give a cell with the remark `as` what another chapter's cell shows, under its own caption"
-    own, _ = split_remarks(''.join(cell['source']))
-    loan = next(filter(None, map(BORROWED.fullmatch, own)), None)
-    if not loan: return
-    chapter, id = loan.groups()
-    lender = next((other for other in json.loads((folder/f'{chapter}.ipynb').read_text(encoding='utf-8'))['cells']
-                   if other['id'] == id), None)
-    if lender is None: raise ExtensionError(f'{chapter} has no cell {id}. Correct the remark {loan[0]!r}.')
-    remarks, code = split_remarks(''.join(lender['source']))
-    kept = [remark for remark in remarks if not remark.startswith(FIGURE)] + [mine for mine in own if mine != loan[0]]
-    cell['source'] = ''.join(f'#| {remark}\n' for remark in [*kept, 'eval: false']) + code
-    cell['outputs'] = lender['outputs']
-
-# %% ../nbs/91_book.ipynb #de910005
-def say_language(app, page:str, template:str, context:dict, tree):
-    "Sphinx's hook: the language of a page is at the end of its name, and otherwise English"
-    if match := re.search(r'_([a-z]{2})$', page): context['language'] = match[1]
-
 # %% ../nbs/91_book.ipynb #a0000005
 def tell_refused(app, config):
     "Sphinx's hook: say which photographs of the folder are not shown, and why"
@@ -222,6 +196,32 @@ def list_credits(app, doctree, docname:str):
     lines = [f'<li><b>{escape(bird)}</b>: {credit}. Shown in {", ".join(map(link, where))}.</li>'
              for (bird,credit),where in shown.items()]
     if lines: places[0].children[0] = nodes.Text(f'<ul class="all-credits">{"".join(lines)}</ul>')
+
+# %% ../nbs/91_book.ipynb #de910002
+BORROWED = re.compile(r'as: (\w+) ([\w-]+)')
+
+
+def borrow(
+    cell:dict,   # A code cell as it is in the file; changed in place
+    folder:Path, # Of the chapters
+):
+    "Give a cell with the remark `as` what another chapter's cell shows, under its own caption"
+    own, _ = split_remarks(''.join(cell['source']))
+    loan = next(filter(None, map(BORROWED.fullmatch, own)), None)
+    if not loan: return
+    chapter, id = loan.groups()
+    lender = next((other for other in json.loads((folder/f'{chapter}.ipynb').read_text(encoding='utf-8'))['cells']
+                   if other['id'] == id), None)
+    if lender is None: raise ExtensionError(f'{chapter} has no cell {id}. Correct the remark {loan[0]!r}.')
+    remarks, code = split_remarks(''.join(lender['source']))
+    kept = [remark for remark in remarks if not remark.startswith(FIGURE)] + [mine for mine in own if mine != loan[0]]
+    cell['source'] = ''.join(f'#| {remark}\n' for remark in [*kept, 'eval: false']) + code
+    cell['outputs'] = lender['outputs']
+
+# %% ../nbs/91_book.ipynb #de910005
+def say_language(app, page:str, template:str, context:dict, tree):
+    "Sphinx's hook: the language of a page is at the end of its name, and otherwise English"
+    if match := re.search(r'_([a-z]{2})$', page): context['language'] = match[1]
 
 # %% ../nbs/91_book.ipynb #61055b02
 def read_glossary(

@@ -141,7 +141,7 @@ class Thing:
     def __repr__(self): return ' '.join(re.sub(r'<[^>]*>', ' ', self.still).split())
 
 # %% ../nbs/93_frontend.ipynb #71a90004
-THINGS = 'threshold',
+THINGS = 'threshold', 'garden'
 
 def thing_files(
     front:Path, # With the exported files

@@ -22,7 +22,7 @@ from .folding import exported, lid_of, module_of, read_parts
 from .frontend import split_front
 
 # %% ../nbs/98_reading.ipynb #4ead0006
-WORDS, LINES = 180, 20 # That you read in a minute
+WORDS, LINES = 200, 20 # That you read in a minute
 UNSEEN = {'hide', 'include: false', 'echo: false', 'code-fold: true'}
 
 def words_in(text:str)->int:
@@ -44,7 +44,8 @@ def minutes(notebook:dict)->int:
         text = ''.join(cell['source'])
         if cell['cell_type']=='markdown': words += words_in(text)
         elif cell['cell_type']=='code' and is_open(cell): lines += len(split_remarks(text)[1].split('\n'))
-        for entry in exported(cell): words += words_in(' '.join([entry.doc, *(one.comment for one in entry.parameters)]))
+        for entry in exported(cell):
+            words += words_in(' '.join([entry.doc, *(one.comment for one in entry.parameters)]))
     return max(1, round(words/WORDS + lines/LINES))
 
 # %% ../nbs/98_reading.ipynb #4ead000a
@@ -70,6 +71,7 @@ def brings(names:set[str])->set[str]:
         found.add(name)
     return found
 
+# %% ../nbs/98_reading.ipynb #4ead000b
 @cache
 def libraries()->dict[str,set[str]]:
     "The distributions in each group, and under '' those that are always there"
@@ -79,6 +81,7 @@ def libraries()->dict[str,set[str]]:
         found.setdefault(group[1] if group else '', set()).add(normal(re.match(r'[\w.-]+', line)[0]))
     return found
 
+# %% ../nbs/98_reading.ipynb #4ead000d
 def imports_of(notebook:dict)->Iterator[str]:
     "The modules that the exported code of a chapter imports"
     for cell in notebook['cells']:
@@ -88,7 +91,7 @@ def imports_of(notebook:dict)->Iterator[str]:
             if isinstance(node, ast.Import): yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module: yield node.module
 
-# %% ../nbs/98_reading.ipynb #4ead000b
+# %% ../nbs/98_reading.ipynb #4ead000e
 def packages(
     notebook:dict,
     chapters:dict[str,dict], # Every notebook, by the module that it exports
@@ -108,13 +111,14 @@ def groups(names:set[str])->list[str]:
     listed, known, chosen = libraries(), packages_distributions(), set()
     have = {group: brings(names) for group,names in listed.items()}
     missing = {normal(dist) for name in names for dist in known.get(name, ())[:1]} - have['']
-    for group in GROUPS: # The last is for those who write on the book
-        best = max(GROUPS[:-1], key=lambda one: (len(missing & have[one]), len(missing & listed[one]))) if group!='dev' else group
+    def worth(group): return len(missing & have[group]), len(missing & listed[group])
+    for group in GROUPS:
+        best = group if group=='dev' else max(GROUPS[:-1], key=worth) # It has a bit of everything, and comes last
         if missing & have[best]: chosen.add(best)
         missing -= have[best]
     return [group for group in GROUPS if group in chosen]
 
-# %% ../nbs/98_reading.ipynb #4ead000c
+# %% ../nbs/98_reading.ipynb #4ead000f
 def needs(notebook:dict, chapters:dict[str,dict])->str:
     "What it takes to run a chapter"
     marked = ''
@@ -129,7 +133,7 @@ def needs(notebook:dict, chapters:dict[str,dict])->str:
     if names: found.append(f'the libraries of `[{",".join(names)}]`')
     return ', '.join(found[:-1]) + (', and ' if len(found)>1 else '') + found[-1] if found else 'nothing but Python'
 
-# %% ../nbs/98_reading.ipynb #4ead0010
+# %% ../nbs/98_reading.ipynb #4ead0013
 def whereabouts(
     page:str,                            # As the table of contents calls it
     parts:list[tuple[str,list[str]]],    # As `read_parts` gives them
@@ -139,21 +143,24 @@ def whereabouts(
     for place,(part,pages) in enumerate(named):
         if page not in pages: continue
         strokes = ''.join('<i class="here"></i>' if one==place else '<i></i>' for one in range(len(named)))
-        return f'*{part}*, chapter {pages.index(page)+1} of {len(pages)}', f'<span class="parts" aria-hidden="true">{strokes}</span>'
+        where = f'*{part}*, chapter {pages.index(page)+1} of {len(pages)}'
+        return where, f'<span class="parts" aria-hidden="true">{strokes}</span>'
     return '', ''
 
 def line_of(page:str, notebook:dict, chapters:dict[str,dict], parts:list)->str:
     "The line under the title of a chapter"
     where, strokes = whereabouts(page, parts)
     time = minutes(notebook)
-    said = [where, f'{time} minute{"s" if time>1 else ""}', f'to run it: {needs(notebook, chapters)}' if module_of(notebook) else '']
-    return f':::{{container}} whereabouts\n{strokes}{" · ".join(filter(None, said if where else said[:2]))}\n:::'
+    said = [f'{time} minute{"s" if time>1 else ""}']
+    if where: said.insert(0, where)
+    if where and module_of(notebook): said.append(f'to run it: {needs(notebook, chapters)}')
+    return f':::{{container}} whereabouts\n{strokes}{" · ".join(said)}\n:::'
 
 def under_title(text:str, line:str)->str:
     "A cell that begins a chapter, with a line under its title and its subtitle"
     return re.sub(r'\A(\s*# .+\n?(?:\n*>.*\n?)*)', lambda found: f'{found[1].rstrip()}\n\n{line}\n', text, count=1)
 
-# %% ../nbs/98_reading.ipynb #4ead0014
+# %% ../nbs/98_reading.ipynb #4ead0017
 def reading_times(
     toc:Path,    # `_toc.yml`
     folder:Path, # That its pages are in
@@ -166,11 +173,12 @@ def reading_times(
             times.setdefault(part, {})[page] = minutes(notebook)
     return times
 
-# %% ../nbs/98_reading.ipynb #4ead001a
+# %% ../nbs/98_reading.ipynb #4ead001d
 def read_lines(app, env, docnames):
     "Sphinx's hook: before the first page is read, count"
     paths = {page: Path(env.doc2path(page)) for page in env.found_docs}
-    notebooks = {page: json.loads(path.read_text(encoding='utf-8')) for page,path in paths.items() if path.suffix=='.ipynb'}
+    texts = {page: path.read_text(encoding='utf-8') for page,path in paths.items() if path.suffix=='.ipynb'}
+    notebooks = {page: json.loads(text) for page,text in texts.items()}
     chapters = {module_of(one): one for one in notebooks.values() if module_of(one)}
     parts = read_parts(Path(app.srcdir)/'_toc.yml')
     env.birdclf_lines = {page: line_of(page, one, chapters, parts) for page,one in notebooks.items()}

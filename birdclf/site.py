@@ -112,7 +112,7 @@ _OWN |= dict(
 
 # %% ../nbs/59_site.ipynb #5f00001c
 _FRONT = files('birdclf')/'front'
-_SCRIPTS = 'site.js', 'app.js', 'engine.js', 'app.css', 'site.css'
+_SCRIPTS = 'site.js', 'app.js', 'engine.js', 'local.js', 'app.css', 'site.css'
 
 def _code(data): return sha256(data).hexdigest()[:8]
 def _packed(data): return gzip.compress(data, 9, mtime=0)
@@ -244,8 +244,15 @@ def build_site(
             (new/name).parent.mkdir(parents=True, exist_ok=True)
             (new/name).write_bytes(data)
         if book: shutil.copytree(book, new/'book')
+        _beside(new/'book'/'_static'/'garden.js', made)
         if folder.exists(): folder.rename(Path(place)/'old')
         new.rename(folder)
+
+def _beside(script, made):
+    "Tell a script of the book that the page is beside it, if that can answer"
+    large = sum(len(data) for name,data in made.items() if name.startswith('page/parts/'))
+    if large and script.is_file():
+        script.write_text(f'self.besidePage = {{bytes: {large}}}\n'+script.read_text(encoding='utf-8'), encoding='utf-8')
 
 def _parent(folder):
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ SLOW = {
         r'test_training_refuses_before_it_begins': 'fetches torch again and again, 14 s',
         r'test_one_hand_is_told_and_trained_on': 'a training, 15 s',
         r'test_three_hundred_files': 'three hundred photographs, 9 s'},
+    'test_commands.py': {r'test_a_block_does_what_it_says\[.*search.*\]': 'from a question to a folder of photographs, 40 s'},
     'test_counter.py': {
         r'test_two_minutes_of_everything': 'two minutes',
         r'test_(a_worker_goes_with_its_server|so_many_a_minute)': 'fresh servers, 10 s'},
@@ -81,6 +82,7 @@ SLOW = {
         r'test_(a_line_that_breaks_and_comes_back|a_line_that_was_gone_for_too_long|robots_and_crashes.*|reloaded_five_times_and_closed.*)': 'half a minute of waiting each',
         r'test_(a_long_folder_for_temporary_files|another_model|installed_without_the_project|without_a_home|it_leaves_nothing)(\[.*\])?': 'a fresh server for each, 60 s'},
     'test_strangers.py': {r'test_a_model_is_judged_by_what_it_has_not_seen_and_says_so': 'a training, 13 s'},
+    'test_things.py': {r'test_beside_the_page_the_network_answers': 'a site, and its network in a browser, 10 s'},
     'test_site.py': {
         r'test_real_photographs_get_the_same_answers\[.*\]': 'a hundred and thirty photographs, twice each',
         r'test_for_all_eyes\[.*\]': 'four looks with other eyes, 20 s'},

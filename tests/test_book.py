@@ -1,4 +1,5 @@
 "The book: built for real from a small notebook, looked through for faults, and true to its word"
+import ast
 import json
 import re
 import shutil
@@ -12,7 +13,9 @@ from bs4 import BeautifulSoup
 from PIL import Image
 from pybtex import database as bibtex
 
-from birdclf.book import check_book, kept_at, main, mark_cell, show_real, split_remarks
+from birdclf.book import check_book, kept_at, main, mark_cell, module_sources, show_real, split_remarks
+from birdclf.folding import MARK, Names
+from birdclf.reading import reading_times
 from birdclf.testing import paint_bird
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,8 +39,9 @@ def shown(**data): return {'output_type': 'display_data', 'metadata': {}, 'data'
 CELLS = [
     code('#| default_exp wren'),
     markdown('# The wren\n\n> Nine grams, and louder than you.\n\n' + 'A wren weighs as much as two sheets of paper. '*6
-             + 'See {numref}`fig-wren` and $p=\\frac{1}{2}$.\n\n$$a^2$$'),
-    code('#| export\ndef sing(): return "trill"'),
+             + 'See {numref}`fig-wren` and $p=\\frac{1}{2}$.\n\n$$a^2$$\n\nIt can `sing`, again `sing`, `Wren.fly` and `open`.'),
+    code('#| export\ndef sing(\n    times:int=3, # How often\n)->str:\n    "What it says, `times` times"\n    return "trill"*times\n\n'
+         'class Wren:\n    "Nine *grams*"\n    def fly(self)->bool:\n        "Is it away?"'),
     code('#| hide\nhidden_guard = 1'),
     code('#| echo: false\nprint("only the " + "output")', printed('only the output\n')),
     code('#| slow\nprint("kept from " + "long ago")', printed('kept from long ago\n')),
@@ -204,6 +208,48 @@ def test_nothing_is_loaded_or_said_in_vain(book, article):
     assert article.select('table[tabindex="0"]') and not article.select('summary[aria-label]') and article.select('summary')
 
 
+def test_exported_code_is_folded_under_what_it_says(article):
+    "Signature, sentence and parameters stand before it; an example stays open, and the code of a figure does not"
+    lids = [summary.get_text(' ', strip=True) for summary in article.select('details > summary')]
+    assert lids[0].startswith('Show the code of sing, Wren ') and any(lid.startswith('Show the code of this figure ') for lid in lids)
+    entry = article.find(id='birdclf.wren.sing').parent
+    assert 'sing(times=3) → str' in re.sub(r'\s+', ' ', entry.dt.get_text()) and 'What it says, times times' in entry.dd.get_text()
+    assert [item.get_text() for item in entry.select('li')] == ['times int = 3: How often']
+    assert 'Nine *grams*' in article.find(id='birdclf.wren.Wren').parent.get_text() and article.find(id='birdclf.wren.Wren.fly')
+    example = next(block for block in article.select('div.cell_input') if 'one cell' in block.get_text())
+    assert example.find_parent('details') is None and article.find(id='birdclf.wren.sing').find_parent('details') is None
+
+
+def test_names_in_prose_lead_to_their_entries(article):
+    "Once in a section, and only if it is clear what is meant"
+    said = next(text for text in article.select('p') if text.get_text().startswith('It can'))
+    assert [link['href'] for link in said.select('a')] == ['#birdclf.wren.sing', '#birdclf.wren.Wren.fly']
+
+
+def test_a_page_says_how_long_it_takes(article):
+    assert article.select_one('h1 ~ div.whereabouts').get_text(strip=True) == '1 minute'
+
+
+@pytest.fixture(scope='module')
+def chapters(): return {path.stem: json.loads(path.read_text(encoding='utf-8')) for path in (ROOT/'nbs').glob('*.ipynb')}
+
+
+def test_the_index_has_everything_that_is_exported(chapters):
+    "What a module offers has an entry, and nothing else has one; the page for it asks for it"
+    names = Names()
+    for page, notebook in chapters.items(): names.add(page, notebook)
+    for module, source in module_sources().items():
+        offered = next((ast.literal_eval(node.value) for node in ast.parse(source).body if isinstance(node, ast.Assign) and node.targets[0].id == '__all__'), [])
+        assert {entry.name for entry in names.entries.get(f'birdclf.{module}', []) if '.' not in entry.name} == {name for name in offered if not name.startswith('_')}, module
+    assert MARK in [''.join(cell['source']) for cell in chapters['97_everything']['cells']]
+
+
+def test_every_chapter_takes_its_time():
+    times = reading_times(ROOT/'_toc.yml', ROOT)
+    assert [*times] == ['', *(part['caption'] for part in CONTENTS[1:])]
+    assert all(1 <= minutes <= 60 for pages in times.values() for minutes in pages.values())
+
+
 def test_a_picture_is_a_figure(article):
     figure = article.select_one('figure')
     assert figure.select_one('img')['alt'] == 'One grey pixel.'
@@ -251,6 +297,30 @@ def test_a_page_in_the_browser(book, width):
         browser.close()
     assert wide <= width and pixels == 1 and broken == []
     assert [url for url in asked if not url.startswith(('file:', 'data:'))] == []
+
+
+@pytest.mark.skipif(not CHROMIUM, reason='needs Chromium (Debian: apt-get install chromium)')
+def test_one_switch_shows_all_code(book):
+    "By keyboard too; it is remembered, and is not on paper; a solution is left alone"
+    from playwright.sync_api import sync_playwright
+    count = '[...document.querySelectorAll("article details")].map(lid => [lid.open, !!lid.closest(".tag_solution")])'
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_page(viewport={'width': 390, 'height': 844})
+        page.goto(f'file://{book}/nbs/index.html')
+        first = page.evaluate(count)
+        page.locator('.code-switch').press('Enter')
+        label, opened = page.locator('.code-switch').inner_text(), page.evaluate(count)
+        wide = page.evaluate('document.documentElement.scrollWidth')
+        page.reload()
+        page.locator('.code-switch').wait_for()
+        kept = page.evaluate(count)
+        page.emulate_media(media='print')
+        printed = page.locator('.code-switch').is_visible()
+        browser.close()
+    assert len(first) >= 4 and not any(shown for shown, _ in first) and [solution for _, solution in first].count(True) == 1
+    assert all(shown != solution for shown, solution in opened) and kept == opened
+    assert label == 'Hide all code' and not printed and wide <= 390
 
 
 def test_a_misspelt_remark_fails(tmp_path):
@@ -491,25 +561,17 @@ def test_what_lies_below_is_known_before():
         assert chapters.index(first) < chapters.index(second)
 
 
-PACE = 220 # Words a minute, the code not counted
-
-
-def minutes(part):
-    "How long it takes to read the prose of a part's chapters"
-    texts = [''.join(cell['source']) for chapter in part['chapters']
-             for cell in json.loads((ROOT/f"{chapter['file']}.ipynb").read_text(encoding='utf-8'))['cells'] if cell['cell_type'] == 'markdown']
-    return sum(len(re.sub(r'<!--.*?-->|\]\([^)]*\)', '', text, flags=re.S).split()) for text in texts)/PACE
-
-
 def test_the_ways_take_as_long_as_they_say():
-    "A quarter of an hour; five hours from a list of birds to a page that is online; two for what that stands on"
+    "A quarter of an hour; the road, from a list of birds to a page that is online; and what that stands on"
     cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']
     text = next(text for cell in cells if '## Three ways through' in (text := ''.join(cell['source'])))
-    assert '15 minutes' in text and 'is five hours of reading' in text and 'takes two more' in text
-    captions = [part.get('caption') for part in CONTENTS]
-    end, last = captions.index('The page and its server')+1, captions.index('Building and testing')+1
-    assert abs(minutes({'chapters': CONTENTS[0]['chapters'][:1]})-15) < 2.5
-    assert [round(sum(map(minutes, parts))/60) for parts in (CONTENTS[1:end], CONTENTS[end:last])] == [5, 2]
+    assert '15 minutes' in text and 'between eight and nine hours' in text and 'some three more' in text
+    times = reading_times(ROOT/'_toc.yml', ROOT)
+    hours = {part: sum(pages.values())/60 for part, pages in times.items()}
+    parts = list(hours)
+    last, end = parts.index('The page and its server'), parts.index('Building and testing')
+    assert 14 <= times['']['nbs/story'] <= 16
+    assert 8 <= sum(hours[part] for part in parts[1:last+1]) <= 9 and 2.7 <= sum(hours[part] for part in parts[last+1:end+1]) <= 3.4
 
 
 def test_the_evening_is_an_evening():

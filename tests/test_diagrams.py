@@ -10,7 +10,7 @@ from birdclf.diagrams import STYLE, WIDTH
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted((ROOT/'nbs').glob('*.ipynb'))
-# Drawn long ago, from trainings that take an hour: the next run of their cells draws them in the book's style
+# Drawn from computations that take an hour together, before there was a style; draw them in a `diagram` when they run next
 OLD = {('26_copies', '00000042'), ('41_train', '5d0e0402')}
 
 

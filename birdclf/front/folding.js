@@ -12,11 +12,12 @@ const keepPlace = change => {
 }
 
 const addSwitch = () => {
-  const lids = [...document.querySelectorAll('article details.hide')].filter(lid => !lid.closest('.tag_solution')) // Not those
+  const lids = [...document.querySelectorAll('article details.hide')].filter(lid => !lid.closest('.tag_solution'))
   const bar = document.querySelector('.article-header-buttons')
   for (const lid of lids) lid.querySelector('summary').removeAttribute('aria-label') // It has words of its own
   if (!lids.length || !bar) return
-  const button = Object.assign(document.createElement('button'), { type: 'button', className: 'btn btn-sm code-switch' })
+  const button = document.createElement('button')
+  Object.assign(button, { type: 'button', className: 'btn btn-sm code-switch' })
   const turn = shown => {
     for (const lid of lids) lid.open = shown
     button.textContent = shown ? 'Hide all code' : 'Show all code'

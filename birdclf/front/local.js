@@ -705,6 +705,19 @@ export class LocalEngine extends Worked {
   }
 }
 
+function working(address) {
+  const line = new Blob([`import ${JSON.stringify(address)}`], {type: 'text/javascript'})
+  return new Worker(URL.createObjectURL(line), {type: 'module'})
+}
+export async function hired(folder, base) {            // of a version; of the site
+  const answer = await fetch(new URL('about.json', folder)), about = await answer.json(), {engine: known} = about
+  if (!known) return new LocalEngine({postMessage() {}}, about)
+  const absolute = address => new URL(address, base).href, scope = new URL('.', base).pathname
+  const parts = known.parts.map(part => ({...part, address: absolute(part.address)}))
+  about.engine = {...known, loader: absolute(known.loader), parts, store: `birdclf ${scope} ${about.version}`}
+  return new LocalEngine(working(new URL('engine.js', folder)), about)
+}
+
 export class LocalModel {                  // what a widget's script takes for its model
   constructor(engine, state, progress) {
     Object.assign(this, {engine, state, progress, heard: new Set(), asking: new AbortController()})

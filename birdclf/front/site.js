@@ -779,6 +779,19 @@ class LocalEngine extends Worked {
   }
 }
 
+function working(address) {
+  const line = new Blob([`import ${JSON.stringify(address)}`], {type: 'text/javascript'})
+  return new Worker(URL.createObjectURL(line), {type: 'module'})
+}
+async function hired(folder, base) {            // of a version; of the site
+  const answer = await fetch(new URL('about.json', folder)), about = await answer.json(), {engine: known} = about
+  if (!known) return new LocalEngine({postMessage() {}}, about)
+  const absolute = address => new URL(address, base).href, scope = new URL('.', base).pathname
+  const parts = known.parts.map(part => ({...part, address: absolute(part.address)}))
+  about.engine = {...known, loader: absolute(known.loader), parts, store: `birdclf ${scope} ${about.version}`}
+  return new LocalEngine(working(new URL('engine.js', folder)), about)
+}
+
 class LocalModel {                  // what a widget's script takes for its model
   constructor(engine, state, progress) {
     Object.assign(this, {engine, state, progress, heard: new Set(), asking: new AbortController()})
@@ -802,13 +815,13 @@ class LocalModel {                  // what a widget's script takes for its mode
     if (reply) this.say({kind: 'answer', ...reply, seq})
   }
 }
-return {LocalEngine, LocalModel}
+return {LocalEngine, hired, LocalModel}
 })()
 
 const {builder, give} = kit_js
-const {LocalEngine, LocalModel} = local_js
+const {hired, LocalModel} = local_js
 const {make, write, press} = builder('bc-')
-const base = document.baseURI, scope = new URL('.', base).pathname
+const base = document.baseURI
 const ONE = {minimumFractionDigits: 1, maximumFractionDigits: 1}
 const megabytes = (bytes, language) => (bytes / 1e6).toLocaleString(language, ONE)
 class Fetching {                           // what is said about it, and the bar
@@ -854,20 +867,9 @@ Object.assign(Fetching.prototype, {
   },
 })
 
-function working(address) {
-  const line = new Blob([`import ${JSON.stringify(address)}`], {type: 'text/javascript'})
-  return new Worker(URL.createObjectURL(line), {type: 'module'})
-}
 async function open() {
-  const answer = await fetch(new URL('about.json', import.meta.url)), about = await answer.json()
-  const {engine: known} = about
-  if (known) {
-    const absolute = address => new URL(address, base).href
-    const parts = known.parts.map(part => ({...part, address: absolute(part.address)}))
-    about.engine = {...known, loader: absolute(known.loader), parts, store: `birdclf ${scope} ${about.version}`}
-  }
-  const worker = known ? working(new URL('engine.js', import.meta.url)) : {postMessage() {}}
-  const engine = new LocalEngine(worker, about), fetching = new Fetching(engine, about)
+  const engine = await hired(new URL('.', import.meta.url), base), {about} = engine, {engine: known} = about
+  const fetching = new Fetching(engine, about)
   const model = new LocalModel(engine, about.page, given => fetching.progress(given))
   const {default: page} = await import(new URL('app.js', import.meta.url))
   page.render({model, el: document.getElementById('page')})

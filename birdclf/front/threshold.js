@@ -88,7 +88,8 @@ export function told(knows, step) {
   const at = chance(knows, step).toFixed(2)
   return {
     threshold: step === shipped ? `Threshold ${at}, as on the page` : `Threshold ${at}`,
-    kept: [right, `of ${spoken(ours)} photographs of our birds keep their right name, ${spoken(wrong)} get a wrong one.`],
+    kept: [right, `of ${spoken(ours)} photographs of our birds keep their right name, ` +
+      `${spoken(wrong)} get a wrong one.`],
     taken: [strangers, `of ${spoken(others)} strangers get a name, and it is wrong.`],
   }
 }
@@ -107,6 +108,7 @@ function columns({right, wrong, strangers}, parent) {            // one scale ab
     return column
   })
 }
+
 function drawing(knows, parent) {
   const picture = give(make('div', 'picture', parent), {role: 'img'}), field = make('div', 'field', picture)
   const all = columns(knows, field), page = make('span', 'line page', field), line = make('span', 'line', field)
@@ -136,13 +138,14 @@ function speaking(parent) {                // what came of it, read aloud when i
     return said.textContent
   }
 }
+
 function movable(el) {
   const knows = JSON.parse(el.dataset.knows), {right, shipped} = knows, box = make('div', 'moved')
   const draw = drawing(knows, box), slider = make('input', 'slider', box), say = speaking(box)
   give(slider, {type: 'range', min: 0, max: right.length - 2, step: 1, 'aria-label': 'Threshold'})
   slider.style.setProperty('--columns', right.length)
   write('span', 'axis', 'how sure the network is that it is one of ours', box.firstChild)
-  const back = press('back', 'Back to the page’s threshold', box, () => { go(shipped) })
+  const back = press('press', 'Back to the page’s threshold', box, () => { go(shipped); slider.focus() })
   const show = () => {
     const step = Number(slider.value), what = told(knows, step)
     draw(step, say(what))
