@@ -118,6 +118,38 @@ def test_a_solution_is_folded(article):
     assert 'a solution runs' in folded.select_one('.cell_output').get_text() and solution.get_text(strip=True) == folded.get_text(strip=True)
 
 
+def solutions():
+    "Of each chapter with solutions: its cells, from `Try it` on"
+    for path in sorted((ROOT/'nbs').glob('*.ipynb')):
+        cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+        start = max((i for i, cell in enumerate(cells) if cell['cell_type'] == 'markdown' and re.search('^## Try it$', ''.join(cell['source']), re.M)), default=None)
+        if any(''.join(cell['source']).startswith('#| solution') for cell in cells): yield path.stem, cells[start:]
+
+
+def test_solutions_run_with_their_chapter_and_come_after_the_question():
+    "Each belongs to an exercise, has said something, is folded in a notebook too; and what comes after it is no cell of the chapter"
+    found = dict(solutions())
+    assert len(found) > 7
+    for chapter, (exercises, *cells) in found.items():
+        numbers = re.findall(r'^(\d)\. ', ''.join(exercises['source']).partition('## Try it')[2], re.M)
+        code = [cell for cell in cells if cell['cell_type'] == 'code']
+        for cell in code[:-1]:
+            (remark,), _ = split_remarks(''.join(cell['source'])) # No other remark: it is neither exported nor passed over
+            assert remark.partition(': ')[0] == 'solution' and remark.partition(': ')[2] in numbers, (chapter, remark)
+            assert cell['outputs'] and not any(said['output_type'] == 'error' for said in cell['outputs']), (chapter, remark)
+            assert cell['metadata'] == {'jupyter': {'outputs_hidden': True, 'source_hidden': True}}, (chapter, remark)
+        assert len(code) > 1 and 'nbdev_export()' in ''.join(code[-1]['source']), chapter
+
+
+def test_questions_have_answers():
+    "As a notebook and as a page can fold them"
+    asked = [(path.stem, text) for path in (ROOT/'nbs').glob('*.ipynb') if '<details class="answer">\n' in (text := prose(path))]
+    assert len(asked) > 7
+    for chapter, text in asked:
+        folded = re.findall(r'<details class="answer">\n<summary>([^*`\n]+\?)</summary>\n\n(.{60,})\n\n</details>', text)
+        assert 2 <= len(folded) <= 3 and len(folded) == text.count('<details class="answer">\n'), chapter
+
+
 KEPT = 'https://github.com/someone/birdclf'
 
 

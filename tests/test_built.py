@@ -1,11 +1,13 @@
 "The whole book, as `make book` builds it, in a real browser: fit for a telephone, for the night, and for those with other eyes and hands"
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from test_page import browser # noqa: F401 (a fixture)
 from test_site import axe # noqa: F401 (a fixture)
 
@@ -59,4 +61,25 @@ def test_a_severe_fault_is_noticed(browser, axe): # noqa: F811
     page.set_content('<html lang="en"><title>Tits</title><main><h1 style="color: #ddd; background: #eee">Tits</h1><img src="tit.png"></main>')
     page.evaluate(axe)
     assert [found.partition(':')[0] for found in page.evaluate(SEVERE)] == ['color-contrast', 'image-alt']
+    page.close()
+
+
+def test_each_page_leads_to_the_one_before_and_the_next(pages):
+    "At its foot, and by name"
+    chapters = [f'{name}.html' for name in re.findall(r'nbs/(\w+)', (ROOT/'_toc.yml').read_text(encoding='utf-8'))]
+    read = {name: BeautifulSoup((pages/'nbs'/name).read_text(encoding='utf-8'), 'html.parser') for name in chapters}
+    titles = {name: page.select_one('h1').find_all(string=True, recursive=False)[-1].strip() for name, page in read.items()}
+    for before, after in zip(chapters, chapters[1:]):
+        for here, there, side in ((before, after, 'right-next'), (after, before, 'left-prev')):
+            link, = read[here].select(f'a.{side}')
+            assert link['href'] == there and titles[there] in link.select_one('.prev-next-title').get_text(), (here, side)
+
+
+@pytest.mark.parametrize('words, chapter', [('selfie', '51_classify'), ('how accurate', '44_evaluate'), ('starling', '00_species')])
+def test_a_search_finds_the_chapter(pages, browser, words, chapter): # noqa: F811
+    "The first that it finds, for words that a reader has and we may not"
+    page = browser.new_page()
+    page.goto(f'file://{pages}/search.html?q={words.replace(" ", "+")}')
+    page.wait_for_selector('#search-results li a')
+    assert page.locator('#search-results li a').first.get_attribute('href').split('#')[0].split('?')[0].endswith(f'nbs/{chapter}.html')
     page.close()

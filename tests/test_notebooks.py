@@ -1,4 +1,5 @@
 "Every notebook runs from top to bottom, one visible test each; `make test` passes over those of which nothing has changed since"
+import json
 from pathlib import Path
 
 import pace
@@ -30,6 +31,15 @@ def test_notebook(monkeypatch, path, chapters):
     passed, seconds = run_notebook(path, skip_flags=CONFIG.tst_flags.split(), basepath=CONFIG.config_path)
     assert passed, f'{path.name} failed after {seconds:.0f} s; the traceback is above'
     chapters.remember(path, key)
+
+
+def test_a_solution_is_run(tmp_path):
+    "As any cell of a chapter: one that fails, fails its chapter"
+    for code, right in (('1/1', True), ('1/0', False)):
+        cell = dict(cell_type='code', id='5011', metadata={}, execution_count=None, outputs=[], source=f'#| solution: 1\n{code}')
+        path = tmp_path/'wren.ipynb'
+        path.write_text(json.dumps(dict(cells=[cell], metadata={}, nbformat=4, nbformat_minor=5)), encoding='utf-8')
+        assert run_notebook(path, skip_flags=CONFIG.tst_flags.split(), basepath=CONFIG.config_path)[0] is right
 
 
 # Which chapters have changed
