@@ -6,17 +6,18 @@
 __all__ = ['TAGS', 'FIGURE', 'BORROWED', 'ELSEWHERE', 'HEAVY', 'MACHINE', 'split_remarks', 'fold_solution', 'mark_cell',
            'mark_front', 'ColourFront', 'LabelDrawings', 'value_of', 'show_real', 'tell_refused', 'shown_on',
            'list_credits', 'borrow', 'say_language', 'read_glossary', 'link_terms', 'explain', 'read_source',
-           'DropNestedRules', 'inline_formula', 'displayed_formula', 'spare_icons', 'lighten', 'for_all_hands', 'dress',
-           'kept_at', 'offer', 'say_how_to_run', 'add_things', 'setup', 'for_readme', 'make_readme', 'make_citation',
-           'faults_in_text', 'faults_in_pictures', 'loads', 'faults_in_links', 'faults_in_weight', 'check_book',
-           'readme', 'check', 'main', 'read_rooms', 'module_sources', 'names_in', 'arrows_of', 'faults_in_rooms',
-           'RoomMap']
+           'DropNestedRules', 'inline_formula', 'displayed_formula', 'spare_icons', 'lighten', 'pictures_in_files',
+           'for_all_hands', 'dress', 'kept_at', 'offer', 'say_how_to_run', 'add_things', 'setup', 'for_readme',
+           'make_readme', 'make_citation', 'faults_in_text', 'faults_in_pictures', 'loads', 'faults_in_links',
+           'faults_in_weight', 'check_book', 'readme', 'check', 'main', 'read_rooms', 'module_sources', 'names_in',
+           'arrows_of', 'faults_in_rooms', 'RoomMap']
 
 # %% ../nbs/91_book.ipynb #00000002
 from argparse import ArgumentParser
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from configparser import ConfigParser
+from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -326,6 +327,19 @@ def lighten(app, pagename:str, templatename:str, context:dict, doctree):
     if 'body' in context:
         context['body'] = re.sub(r'<span class="(?:n|nx|p|w)">([^<]*)</span>', r'\1', context['body'])
 
+# %% ../nbs/91_book.ipynb #91c00012
+def pictures_in_files(app, pagename:str, templatename:str, context:dict, doctree):
+    "Sphinx's hook: photographs and drawings that stand in the page as letters become files beside it"
+    def filed(match):
+        data = b64decode(match[2])
+        name = f'{sha256(data).hexdigest()}.{match[1]}'
+        folder = Path(app.outdir)/'_images'
+        folder.mkdir(exist_ok=True)
+        (folder/name).write_bytes(data)
+        return f'src="{context["pathto"](f"_images/{name}", 1)}"'
+    if 'body' in context:
+        context['body'] = re.sub(r'(?<=\s)src="data:image/(jpeg|png);base64,([\w+/=\s]{1000,})"', filed, context['body'])
+
 # %% ../nbs/91_book.ipynb #91c0000c
 def for_all_hands(app, pagename:str, templatename:str, context:dict, doctree):
     "Sphinx's hook: what is folded goes by the words on it, and keys can scroll a table"
@@ -412,6 +426,7 @@ def setup(app)->dict:
     app.connect('source-read', say_how_to_run)
     app.connect('doctree-resolved', list_credits)
     app.connect('html-page-context', lighten)
+    app.connect('html-page-context', pictures_in_files)
     app.connect('html-page-context', for_all_hands)
     app.connect('html-page-context', add_things)
     app.connect('html-page-context', say_language)
@@ -508,7 +523,8 @@ def faults_in_pictures(
         if not alt: yield f'has a picture without a text for those who cannot see it: {source!r}'
         if alt and re.fullmatch(rf'\S+\.\w{{3,4}}|{re.escape(Path(source).stem)}', alt):
             yield f'has a picture that is described by the name of a file: {alt!r}'
-        if not image.find_parent(['figure', 'a', 'button', 'table', 'summary']):
+        words = image.parent.get_text(strip=True) # Right beside it, as under each picture of a plate
+        if not words and not image.find_parent(['figure', 'a', 'button', 'table', 'summary']):
             yield f'has a picture that is no figure, and so has no caption: {source[:80]!r}'
     for drawing in article.select('svg.diagram'):
         if not drawing.get('aria-label', '').strip(): yield 'has a diagram without a text for those who cannot see it'

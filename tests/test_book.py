@@ -360,7 +360,7 @@ def test_a_failing_chapter_fails(tmp_path):
     ('alt="One grey pixel."', 'alt=""', 'without a text for those who cannot see it'),
     ('alt="One grey pixel."', 'alt="pixel.jpg"', "described by the name of a file: 'pixel.jpg'"),
     ('A wren, from very far away.', '', "a figure without a caption: 'fig-wren'"),
-    ('<figure', '<img alt="A wren." src="data:,"><figure', 'no figure, and so has no caption'),
+    ('<figure', '<p><img alt="A wren." src="data:,"></p><figure', 'no figure, and so has no caption'),
     ('</head>', f'<style>{" "*1_500_000}</style></head>', 'bytes, more than 1,500,000'),
     ('src="../_images/', 'src="../_pictures/', 'misses the file'),
     ('</head>', '<script src="https://cdn.example.org/x.js"></script></head>', "fetches 'https://cdn.example.org/x.js' from outside"),
