@@ -14,7 +14,7 @@ SAMPLES ?=
 JOBS ?= logical
 
 # The book shows photographs of this folder alone, each with its credit; those in PHOTOS belong to those who took them
-SHOWABLE ?= ../shared/showable
+SHOWABLE ?= $(wildcard ../shared/showable)
 
 # Pretrained weights lie here; where this is empty, in a cache that is filled from the internet
 export BIRDCLF_WEIGHTS ?= $(realpath ../shared/weights)
@@ -29,7 +29,7 @@ help:
 	@echo 'make test               the tests that a person waits for, some five minutes on two processors (JOBS=N: in N processes)'
 	@echo 'make test-all           all the tests: also trainings, long sweeps, other Pythons, and chapters that have not changed'
 	@echo 'make book               the book, in _build/html (EXECUTE=1 runs the chapters once more, in a copy;'
-	@echo '                        SHOWABLE=DIR: with photographs that have their credits.csv; now: $(SHOWABLE))'
+	@echo '                        SHOWABLE=DIR: with photographs, if each has its row in credits.csv)'
 	@echo 'make site               the book and the page for a static host, in SITE=DIR (now: $(SITE)); SAMPLES=DIR: with photographs to try'
 	@echo 'make train PHOTOS=DIR   a new model from your photographs (now: $(PHOTOS)), in BUNDLE=DIR (now: $(BUNDLE))'
 
@@ -48,7 +48,7 @@ book: .venv/ready
 	@cp -r _config.yml _toc.yml nbs _build/book/
 	@if [ -n '$(EXECUTE)' ]; then sed -i.off 's/execute_notebooks: "off"/execute_notebooks: force/' _build/book/_config.yml; fi
 	@status=0; \
-	BIRDCLF_PHOTOS='$(realpath $(PHOTOS))' BIRDCLF_SHOWABLE='$(realpath $(SHOWABLE))' .venv/bin/jupyter-book build _build/book --path-output . -W -n --keep-going -q 2>&1 \
+	BIRDCLF_PHOTOS='$(realpath $(PHOTOS))' BIRDCLF_SHOWABLE='$(abspath $(SHOWABLE))' .venv/bin/jupyter-book build _build/book --path-output . -W -n --keep-going -q 2>&1 \
 		| { grep -v IPKernelApp || true; } || status=1; \
 	.venv/bin/python -m birdclf.book check _build/html || status=1; \
 	exit $$status

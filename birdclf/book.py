@@ -42,6 +42,7 @@ import yaml
 
 import birdclf
 from .credits import Absent, read_credits, showable
+from .errors import Refusal
 from .frontend import THINGS, language, split_front, thing_files
 from .testing import paint_bird
 
@@ -170,7 +171,9 @@ def show_real(
 def tell_refused(app, config):
     "Sphinx's hook: say which photographs of the folder are not shown, and why"
     if not os.environ.get('BIRDCLF_SHOWABLE'): return
-    for sentence in read_credits(os.environ['BIRDCLF_SHOWABLE'])[1]: print(sentence, file=sys.stderr)
+    try: refused = read_credits(os.environ['BIRDCLF_SHOWABLE'])[1]
+    except Refusal as e: raise ExtensionError(str(e)) from e
+    for sentence in refused: print(sentence, file=sys.stderr)
 
 
 def shown_on(

@@ -87,7 +87,7 @@ def _credit(row, folder):
                   **names)
 
 # %% ../nbs/96_credits.ipynb #c7ed0011
-SIDE = 480 # Pixels of the longer side, at most
+SIDE = 400 # Pixels of the longer side, at most
 
 @dataclass(frozen=True)
 class Plate:
@@ -108,11 +108,14 @@ class Plate:
 
     def _repr_html_(self):
         file, says = BytesIO(), f'<br>{escape(self.says)}' if self.says else ''
-        self.image.save(file, 'JPEG', quality=88)
+        image = self.image.copy()
+        image.thumbnail((SIDE, SIDE))
+        image.save(file, 'JPEG', quality=80)
         data = b64encode(file.getvalue()).decode()
-        return (f'<div><img alt="{escape(self.name)}" src="data:image/jpeg;base64,{data}" style="width: 100%">'
-                f'<div style="line-height: 1.3; text-align: left; overflow-wrap: anywhere"><b>{escape(self.name)}</b>'
-                f'{says}{self._under() if self.credit else ""}</div></div>')
+        return (f'<figure style="margin: 0"><img alt="{escape(self.name)}" src="data:image/jpeg;base64,{data}" '
+                'style="width: 100%"><figcaption style="line-height: 1.3; text-align: left; overflow-wrap: anywhere">'
+                f'<span class="caption-text"><b>{escape(self.name)}</b>{says}{self._under() if self.credit else ""}</span>'
+                '</figcaption></figure>')
 
 # %% ../nbs/96_credits.ipynb #c7ed0013
 def plate(
