@@ -108,7 +108,7 @@ class Plate:
 
     def _repr_html_(self):
         file, says = BytesIO(), f'<br>{escape(self.says)}' if self.says else ''
-        self.image.save(file, 'JPEG', quality=88)
+        self.image.save(file, 'JPEG', quality=80)
         data = b64encode(file.getvalue()).decode()
         return (f'<div><img alt="{escape(self.name)}" src="data:image/jpeg;base64,{data}" style="width: 100%">'
                 f'<div style="line-height: 1.3; text-align: left; overflow-wrap: anywhere"><b>{escape(self.name)}</b>'
