@@ -108,9 +108,7 @@ class Plate:
 
     def _repr_html_(self):
         file, says = BytesIO(), f'<br>{escape(self.says)}' if self.says else ''
-        image = self.image.copy()
-        image.thumbnail((SIDE, SIDE))
-        image.save(file, 'JPEG', quality=80)
+        self.image.save(file, 'JPEG', quality=80)
         data = b64encode(file.getvalue()).decode()
         return (f'<figure style="margin: 0"><img alt="{escape(self.name)}" src="data:image/jpeg;base64,{data}" '
                 'style="width: 100%"><figcaption style="line-height: 1.3; text-align: left; overflow-wrap: anywhere">'
