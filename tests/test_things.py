@@ -147,14 +147,22 @@ def test_without_a_script_the_table_says_the_same(read, counting):
     assert row.split('\t')[1].startswith(f'{kept:,} of') and row.split('\t')[3].startswith(f'{strangers:,} of')
 
 
+def shown(chapter, id):
+    "The thing that a cell shows: what its script knows, and its HTML"
+    outputs = cell_of(chapter, id)['outputs']
+    html = next(''.join(output['data']['text/html']) for output in outputs if 'text/html' in output.get('data', {}))
+    return json.loads(BeautifulSoup(html, 'html.parser').select_one('.thing')['data-knows']), html
+
+
+@pytest.mark.parametrize('name, chapter, id', [('threshold', '44_evaluate', '71a90103'), ('garden', '54_find', '71a90306')])
+def test_it_is_light(name, chapter, id):
+    files = thing_files(ROOT/'birdclf'/'front')
+    assert len(files[f'{name}.js'])+len(files[f'{name}.css'])+len(shown(chapter, id)[1]) < 100_000
+
+
 def test_what_the_book_shows_is_what_the_chapter_says():
-    "The page's threshold is the shipped one, and nothing that is shown is larger than it need be"
-    data = cell_of('44_evaluate', '71a90103')['outputs'][0]['data']
-    html = ''.join(data['text/html'])
-    from bs4 import BeautifulSoup
-from PIL import Image
-    thing = BeautifulSoup(html, 'html.parser').select_one('[data-thing=threshold]')
-    knows = json.loads(thing['data-knows'])
+    "The page's threshold is the shipped one"
+    knows, _ = shown('44_evaluate', '71a90103')
     shipped = json.loads((ROOT/'birdclf'/'bundle'/'bundle.json').read_text(encoding='utf-8'))['thresholds']['known']
     assert 1/(1+np.exp(-knows['first']-knows['width']*knows['shipped'])) == pytest.approx(shipped, abs=1e-4)
     assert len(knows['right']) == len(knows['wrong']) == len(knows['strangers']) == 40
