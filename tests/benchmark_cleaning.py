@@ -567,9 +567,10 @@ def rare_plumages(measured):
 # ---- What cleaning is worth ---------------------------------------------------------------------------------------------------------
 
 def worth(measured):
-    "How well a probe names clean photographs from other sources, after it was trained on raw_dirty cleaned this far"
+    """Which clean photographs from other sources a probe names, after it was trained on raw_dirty cleaned this far;
+    the source of each of them, and its row in the table of all photographs"""
     from birdclf.backbone import get_backbone
-    from birdclf.folder import Record, read_folder
+    from birdclf.folder import Record, read_folder, read_metadata
     from birdclf.species import load_species
     from birdclf.train import Recipe, look_at
     species, folder, recipe = load_species(), measured.folder, replace(Recipe(), views=Recipe().views[:1])
@@ -599,7 +600,8 @@ def worth(measured):
                               ('the automatic part, and the decisions of truth.csv', best & good, relabelled),
                               ('the same, but drawings of the right bird stay', best & right, relabelled)):
         answers[name] = use.sum(), linear(100).fit(learn[use], labels[use]).predict(test) == truth
-    return answers, groups
+    row_of = {folder/path: row for row, path in enumerate(read_metadata(folder))}
+    return answers, groups, np.array([row_of[r.path] for r in clean])
 
 
 def with_gains(answers, groups, times=2000):
@@ -634,7 +636,7 @@ def main():
     print('\n'+table_of_orders(measured, found), end='\n\nFound in the first 60 %:\n\n')
     print(table_of_kinds(measured, found), end='\n\n')
     print(rare_plumages(measured), end='\n\n')
-    print(table_of_worth(*worth(measured)))
+    print(table_of_worth(*worth(measured)[:2]))
 
 
 if __name__ == '__main__':
