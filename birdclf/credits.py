@@ -111,7 +111,8 @@ class Plate:
         self.image.save(file, 'JPEG', quality=80)
         data = b64encode(file.getvalue()).decode()
         return (f'<figure style="margin: 0"><img alt="{escape(self.name)}" src="data:image/jpeg;base64,{data}" '
-                'style="width: 100%"><figcaption style="line-height: 1.3; text-align: left; overflow-wrap: anywhere">'
+                'style="width: 100%"><figcaption style="font-size: .85rem; line-height: 1.3; text-align: left; '
+                'overflow-wrap: anywhere">'
                 f'<span class="caption-text"><b>{escape(self.name)}</b>{says}{self._under() if self.credit else ""}</span>'
                 '</figcaption></figure>')
 
