@@ -103,8 +103,7 @@ SLOW = {
 }
 
 # Files whose tests share what takes long to make: a server, a browser, an installation. One process runs them.
-GROUPS = {f'test_{name}.py' for name in ('alone', 'archive', 'clean_page', 'counter', 'page', 'proxies', 'pythons', 'report', 'serving', 'train', 'wheel')}
-GROUPS = {f'test_{name}.py' for name in ('alone', 'built', 'clean_page', 'page', 'pythons', 'report', 'serving', 'site', 'train', 'wheel')}
+GROUPS = {f'test_{name}.py' for name in ('alone', 'archive', 'built', 'clean_page', 'counter', 'page', 'proxies', 'pythons', 'report', 'serving', 'site', 'train', 'wheel')}
 
 
 def together(nodeid):
