@@ -6,11 +6,11 @@
 __all__ = ['TAGS', 'FIGURE', 'BORROWED', 'ELSEWHERE', 'HEAVY', 'MACHINE', 'split_remarks', 'fold_solution', 'mark_cell',
            'mark_front', 'ColourFront', 'LabelDrawings', 'value_of', 'show_real', 'tell_refused', 'shown_on',
            'list_credits', 'borrow', 'say_language', 'read_glossary', 'link_terms', 'explain', 'read_source',
-           'DropNestedRules', 'inline_formula', 'displayed_formula', 'spare_icons', 'lighten', 'pictures_in_files',
-           'for_all_hands', 'dress', 'kept_at', 'offer', 'say_how_to_run', 'add_things', 'setup', 'for_readme',
-           'make_readme', 'make_citation', 'faults_in_text', 'faults_in_pictures', 'loads', 'faults_in_links',
-           'faults_in_weight', 'check_book', 'readme', 'check', 'main', 'read_rooms', 'module_sources', 'names_in',
-           'arrows_of', 'faults_in_rooms', 'RoomMap']
+           'link_words', 'DropNestedRules', 'inline_formula', 'displayed_formula', 'spare_icons', 'lighten',
+           'pictures_in_files', 'for_all_hands', 'dress', 'kept_at', 'offer', 'say_how_to_run', 'add_things', 'setup',
+           'for_readme', 'make_readme', 'make_citation', 'faults_in_text', 'faults_in_pictures', 'loads',
+           'faults_in_links', 'faults_in_weight', 'check_book', 'readme', 'check', 'main', 'read_rooms',
+           'module_sources', 'names_in', 'arrows_of', 'faults_in_rooms', 'RoomMap']
 
 # %% ../nbs/91_book.ipynb #00000002
 from argparse import ArgumentParser
@@ -30,7 +30,7 @@ import shutil
 import sys
 import tomllib
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Comment
 from docutils import nodes
 from docutils.transforms import Transform
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -287,6 +287,14 @@ def read_source(app, docname:str, source:list[str]):
             show_real(cell, executed=app.config.nb_execution_mode=='force')
             mark_cell(cell)
             mark_front(cell)
+    source[0] = json.dumps(notebook)
+
+
+def link_words(app, docname:str, source:list[str]):
+    "Sphinx's hook, before anything is put between the cells: the glossary is linked in what the author wrote"
+    path = Path(app.env.doc2path(docname))
+    if path.suffix != '.ipynb': return
+    notebook = json.loads(source[0])
     explain(notebook, path)
     source[0] = json.dumps(notebook)
 
@@ -425,6 +433,7 @@ def setup(app)->dict:
     app.connect('config-inited', dress)
     app.connect('config-inited', offer)
     app.connect('config-inited', tell_refused)
+    app.connect('source-read', link_words, priority=200)
     app.connect('source-read', read_source)
     app.connect('source-read', say_how_to_run)
     app.connect('doctree-resolved', list_credits)
@@ -509,7 +518,9 @@ def faults_in_text(
     for block in article.select('div.cell_output'):
         if block.select('.traceback, .error') or 'Traceback (most recent call last)' in block.get_text():
             yield f'shows an error: {block.get_text(" ", strip=True)[-200:]!r}'
-
+    for text in article.find_all(string=re.compile(r'\{(?:term|numref|ref|cite|index|py)\b[^}]*\}|<!--')):
+        if not isinstance(text, Comment) and not text.find_parent(['pre', 'code', 'script']):
+            yield f'shows what was meant for Sphinx: {text.strip()[:60]!r}'
 
 # %% ../nbs/91_book.ipynb #91c00008
 def faults_in_pictures(

@@ -182,7 +182,8 @@ def read_lines(app, env, docnames):
     chapters = {module_of(one): one for one in notebooks.values() if module_of(one)}
     parts = [(part, pages) for part,pages in read_parts(Path(app.srcdir)/'_toc.yml')
              if any(module_of(notebooks[page]) for page in pages if page in notebooks)] # What is at the back is no part
-    env.birdclf_lines = {page: line_of(page, one, chapters, parts) for page,one in notebooks.items()}
+    env.birdclf_lines = {page: line_of(page, one, chapters, parts) for page,one in notebooks.items()
+                         if not Path(page).name.startswith('index')} # A front page is not read like a chapter
 
 def write_line(app, docname:str, source:list[str]):
     "Sphinx's hook: `source` holds the text of a file that is about to be parsed"

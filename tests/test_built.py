@@ -45,6 +45,13 @@ def test_no_page_has_a_fault(pages):
     assert {name: found for name, found in check_book(pages).items() if found} == {}
 
 
+@pytest.mark.parametrize('name, said', [('story', r'15 minutes'), ('story_de', r'\d+ Minuten'), ('12_download', r'Gathering photographs, chapter 3 of 4 · \d+ minutes · to run it: .+'),
+                                        ('index', None), ('index_de', None)])
+def test_a_chapter_says_how_long_it_takes_and_where_it_is(pages, name, said):
+    line = BeautifulSoup((pages/'nbs'/f'{name}.html').read_text(encoding='utf-8'), 'html.parser').select_one('article div.whereabouts')
+    assert line is None if said is None else re.fullmatch(said, ' '.join(line.get_text().split()))
+
+
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 @pytest.mark.parametrize('name', LOOKED_AT)
 def test_for_all_eyes_and_hands(pages, browser, axe, name, scheme): # noqa: F811
