@@ -18,7 +18,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from configparser import ConfigParser
 from hashlib import sha256
-from html import escape
+from html import escape, unescape
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -115,8 +115,9 @@ def mark_front(
     if not name: return
     cell['source'] = code
     cell['metadata']['tags'] += ['hide-input', 'skip-execution', f'language-{language(name)[0]}']
-    cell['metadata']['mystnb'] = {'code_prompt_show': f'Show this part of {name}',
-                                  'code_prompt_hide': f'Hide this part of {name}'}
+    found = re.findall(r'^(?:export )?(?:async )?(?:function|const|class) (\w+)', code, re.M)
+    what = f'{", ".join(found[:3])} in {name}' if found else f'this part of {name}'
+    cell['metadata']['mystnb'] = {'code_prompt_show': f'Show {what}', 'code_prompt_hide': f'Hide {what}'}
 
 # %% ../nbs/91_book.ipynb #f1c0de04
 class ColourFront(Transform):
@@ -352,11 +353,20 @@ def pictures_in_files(app, pagename:str, templatename:str, context:dict, doctree
         context['body'] = re.sub(r'(?<=\s)src="data:image/(jpeg|png);base64,([\w+/=\s]{1000,})"', filed, context['body'])
 
 # %% ../nbs/91_book.ipynb #91c0000c
+def _columns(output:re.Match)->str:
+    "The HTML of a printed output; if it has columns, they are kept as they are"
+    lines = unescape(re.sub('<[^>]+>', '', output[3])).splitlines()
+    if max(map(len, lines), default=0)<=44 or sum(bool(re.search(r'\S {2,}\S', line)) for line in lines)<2: return output[0]
+    return output[1] + ' columns' + output[2].replace('<pre>', "<pre tabindex='0'>") + output[3]
+
+
 def for_all_hands(app, pagename:str, templatename:str, context:dict, doctree):
-    "Sphinx's hook: what is folded goes by the words on it, and keys can scroll a table"
+    "Sphinx's hook: what is folded goes by the words on it, printed columns are not wrapped, and keys can scroll"
     if 'body' in context:
         body = context['body'].replace('<summary aria-label="Toggle hidden content">', '<summary>')
-        context['body'] = re.sub(r'<table (?![^>]*\btabindex=)', '<table tabindex="0" ', body)
+        body = re.sub(r'<table (?![^>]*\btabindex=)', '<table tabindex="0" ', body)
+        context['body'] = re.sub(r'(<div class="output [^"]*)("[^>]*><div class="highlight"><pre>)(.*?)(?=</pre>)', _columns, body,
+                                 flags=re.S)
 
 # %% ../nbs/91_book.ipynb #00000016
 def dress(app, config):

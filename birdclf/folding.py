@@ -143,7 +143,7 @@ def class_entry(
     methods = {one.name: one for one in node.body if isinstance(one, ast.FunctionDef)}
     fields = _fields(node, comments)
     made = function_entry(methods['__init__'], comments, True) if '__init__' in methods else None
-    error = any(re.search('Error|Exception|Refusal', ast.unparse(base)) for base in node.bases)
+    error = any(re.search('Error|Exception|Refusal|Trouble', ast.unparse(base)) for base in node.bases)
     return Entry('exception' if error else 'class', node.name, made.signature if made else _made_from(fields),
                  (ast.get_docstring(node) or '').partition('\n')[0], made.parameters if made else fields,
                  [function_entry(one, comments, True) for name,one in methods.items() if not name.startswith('_')])
@@ -218,8 +218,8 @@ def lid_of(
     names = [name for one in body for name in _named(one)]
     inner = len(names)==1 and ('exporti' in remarks or names[0].startswith('_'))
     doc = ast.get_docstring(body[0]) if inner and isinstance(body[0], (ast.FunctionDef, ast.ClassDef)) else ''
-    if doc: return f'{names[0]}: {doc}'
-    if not names: return 'the code'
+    if doc: return f'{names[0]}: {doc}'.replace('`', '')
+    if not any(name.strip('_') for name in names): return 'the code'
     if len(names)>3: names[2:] = [f'{len(names)-2} more']
     return f'the code of {", ".join(names[:-1])} and {names[-1]}' if names[1:] else f'the code of {names[0]}'
 
