@@ -361,10 +361,12 @@ def _columns(output:re.Match)->str:
 
 
 def for_all_hands(app, pagename:str, templatename:str, context:dict, doctree):
-    "Sphinx's hook: what is folded goes by the words on it, printed columns are not wrapped, and keys can scroll"
+    "Sphinx's hook: what is folded goes by the words on it, columns and shares are not torn, and keys can scroll"
     if 'body' in context:
         body = context['body'].replace('<summary aria-label="Toggle hidden content">', '<summary>')
         body = re.sub(r'<table (?![^>]*\btabindex=)', '<table tabindex="0" ', body)
+        body = ''.join(part if n%2 else re.sub(r'(?<=\d) %', '\u00a0%', part)
+                       for n, part in enumerate(re.split(r'(<pre.*?</pre>|<svg.*?</svg>|<[^>]+>)', body, flags=re.S)))
         context['body'] = re.sub(r'(<div class="output [^"]*)("[^>]*><div class="highlight"><pre>)(.*?)(?=</pre>)', _columns, body,
                                  flags=re.S)
 

@@ -333,7 +333,7 @@ def windows(
     counter:Counter,
     **more           # Other windows, by name
 )->list:
-    "The handlers for everything below `base`api/"
+    "The handlers for everything below `base` and `api/`"
     known = dict(classify=Classify, why=Why, health=Health, species=SpeciesList) | more
     found = [(re.escape(f'{base}api/{name}'), window, dict(counter=counter)) for name,window in known.items()]
     return [*found, (f'{re.escape(base)}api(/.*)?', Nothing, dict(counter=counter))]

@@ -196,7 +196,7 @@ def entry_text(
 
 def _line(parameter):
     name, kind, comment = parameter
-    code = f' `{kind}`' if kind else ''
+    code = f' `{kind}`' if kind not in ('', '...') else ''
     return f'- **`{name}`**{code}' + (f': {plain(comment)}' if comment else '')
 
 # %% ../nbs/96_folding.ipynb #f01d001b
