@@ -12,7 +12,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from urllib.parse import urlsplit
 import csv
@@ -23,6 +23,7 @@ from PIL import Image
 from .errors import Refusal
 from .license import CODES, OPEN, License, read_license
 from .photo import PhotoError, open_photo
+from .species import Species, SpeciesError, load_species
 
 # %% ../nbs/96_credits.ipynb #c7ed0008
 class CreditsError(Refusal):
@@ -37,9 +38,10 @@ class Credit:
     terms:str       # Address of the licence's text
     page:str        # Address of the page that the photograph comes from
     changes:str=''  # What was done to it
-    german:str=''   # '' for a bird that is not on the list
+    german:str=''   # Names of the bird: as the list of our birds has them, or else as the row has
     english:str=''
     scientific:str=''
+    species:Species|None=None # None for a bird that is not on the list
 
 # %% ../nbs/96_credits.ipynb #c7ed000a
 _NEEDED = 'file', 'author', 'licence', 'page_url'
@@ -48,43 +50,81 @@ def _license_of(row):
     "The licence of a row, or the unknown one where its name and its address are two licences"
     named = read_license(row['licence'])
     linked = read_license(row['licence_url']) if row.get('licence_url') else named
-    return linked if (named.code, named.version)==(linked.code, linked.version) else License()
+    return linked if named.code==linked.code and named.version in ('', linked.version) else License()
+
+def _is_page(address):
+    try: page = urlsplit(address)
+    except ValueError: return False
+    return page.scheme in ('http', 'https') and bool(page.netloc)
 
 def _why_not(row, folder):
     "Why the photograph of `row` may not be shown; '' if it may"
     if missing := [key for key in _NEEDED if not row.get(key)]: return f'its row has no {" and no ".join(missing)}'
     if Path(row['file']).name!=row['file']: return 'that is not the name of a file in this folder'
-    if (code := _license_of(row).code) not in OPEN: return f'its licence does not allow it ({CODES[code]})'
-    page = urlsplit(row['page_url'])
-    if page.scheme not in ('http', 'https') or not page.netloc: return f'{row["page_url"]!r:.60} is no address of a page'
-    try: open_photo(folder/row['file'], max_side=64)
-    except PhotoError as e: return f'there is no such picture: {e}'
-    return ''
+    license = _license_of(row)
+    if license.code not in OPEN: return f'its licence does not allow it ({CODES[license.code]})'
+    if not license.version and license.code!='pdm': return f'its licence has no number, as in {license.name} 4.0'
+    if not _is_page(row['page_url']): return f'{row["page_url"]!r:.60} is no address of a page'
+    return _why_closed(folder/row['file'])
 
 # %% ../nbs/96_credits.ipynb #c7ed000c
+def _why_closed(path):
+    "Why `path` cannot be shown; '' if it can"
+    if not os.path.isfile(path): return 'there is no such file'
+    if path.resolve().parent!=path.parent.resolve(): return 'it is a link out of this folder'
+    try: open_photo(path, max_side=64)
+    except PhotoError as e: return f'it does not open. {e}'.rstrip('.')
+    return ''
+
+def _rows(folder):
+    "The rows of its table, without empty cells"
+    try:
+        table = (folder/'credits.csv').read_text(encoding='utf-8-sig')
+        reader = csv.DictReader(StringIO(table, newline=''))
+        reader.fieldnames = [' '.join(name.split()) for name in reader.fieldnames or ()]
+        lines = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise CreditsError(f'{folder}/credits.csv cannot be read: {e}. It has a row for each photograph, with '
+                           f'{", ".join(_NEEDED)}, and is written in UTF-8.') from e
+    if missing := [key for key in _NEEDED if key not in reader.fieldnames]:
+        raise CreditsError(f'{folder}/credits.csv has no column {" and no ".join(missing)}. Its first line names the '
+                           f'columns, with commas between them: {", ".join(_NEEDED)}; and it is written in UTF-8.')
+    return [{key: ' '.join(value.split()) for key,value in line.items() if key and value} for line in lines]
+
+# %% ../nbs/96_credits.ipynb #c7ed0020
 def read_credits(
     folder:str|Path, # With a credits.csv
 )->tuple[list[Credit],list[str]]: # What may be shown; and of the rest, a sentence each why not
     "The photographs of `folder` that may be shown to everybody"
     folder, rows, found, refused = Path(folder), {}, [], []
-    try: table = (folder/'credits.csv').read_text(encoding='utf-8-sig')
-    except (OSError, UnicodeDecodeError) as e:
-        raise CreditsError(f'{folder}/credits.csv cannot be read: {e}. It has a row for each photograph, with '
-                           f'{", ".join(_NEEDED)}, and is written in UTF-8.') from e
-    for line in csv.DictReader(table.splitlines()):
-        row = {key: ' '.join(value.split()) for key,value in line.items() if key and value}
-        rows.setdefault(row.get('file', ''), []).append(row)
+    for row in _rows(folder): rows.setdefault(row.get('file', ''), []).append(row)
     for file,(row,*more) in rows.items():
         why = 'it has two rows, which differ' if any(row!=other for other in more) else _why_not(row, folder)
         if why: refused.append(f'{file or "A row"!r:.60} of credits.csv is not shown: {why}. Mend its row, or take it out.')
         else: found.append(_credit(row, folder))
-    return found, refused
+    return found, refused+_unlisted(folder, rows)
+
+def _unlisted(folder, listed):
+    "A sentence about the pictures without a row, if there are any"
+    suffixes = {suffix for suffix,format in Image.registered_extensions().items() if format in Image.OPEN}
+    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name not in listed)
+    some = ', '.join(names[:3]) + (' and others' if names[3:] else '')
+    return [f'Without a row in credits.csv, and so not shown: {len(names)} of the pictures in {folder} ({some}). '
+            'Write their rows, or take them out.'] if names else []
+
+# %% ../nbs/96_credits.ipynb #c7ed0021
+def _species_of(row):
+    "The bird of a row, by the first of its names that is on our list; None if there is none"
+    for name in filter(None, map(row.get, ('scientific', 'german', 'english'))):
+        try: return load_species().find(name)
+        except SpeciesError: pass
 
 def _credit(row, folder):
-    license = _license_of(row)
-    names = {key: row.get(key, '') for key in ('changes', 'german', 'english', 'scientific')}
-    return Credit(folder/row['file'], row['author'], license, row.get('licence_url') or license.url, row['page_url'],
-                  **names)
+    license, bird = _license_of(row), _species_of(row)
+    names = {key: getattr(bird, key) if bird else row.get(key, '') for key in ('german', 'english', 'scientific')}
+    terms = row.get('licence_url', '')
+    return Credit(folder/row['file'], row['author'], license, terms if _is_page(terms) else license.url,
+                  row['page_url'], row.get('changes', ''), **names, species=bird)
 
 # %% ../nbs/96_credits.ipynb #c7ed0011
 SIDE = 400 # Pixels of the longer side, at most
