@@ -282,6 +282,19 @@ def decided(
     for group,side in zip(groups, dealt(groups, share, there)): sides |= {row.id: side for row in group}
     return sides, torn & wanted
 
+# %% ../nbs/30_split.ipynb #30f1e002
+def settled(
+    rows:list[Row],
+    wanted:set[str],
+    share:float,
+)->tuple[dict, set]: # As `decided`
+    "Sides that stay when they are asked for again"
+    while True:
+        sides, torn = decided(rows, wanted, share)
+        known = [replace(row, split=sides.get(row.id, '')) if row.id in wanted else row for row in rows]
+        if not torn or known==rows: return sides, torn
+        rows = known
+
 # %% ../nbs/30_split.ipynb #44cf8a7f
 def hands_to_part(
     rows:list[Row],
@@ -369,7 +382,7 @@ def split(
         f'No photograph in {manifest.folder} is kept yet. `birdclf status` says what there is; `birdclf import` brings '
         'your own, `birdclf search` and `birdclf download` those of others.')
     hands = known_hands(manifest, [row for row in rows if row.id in wanted], test)
-    sides, torn = decided(parted(rows, hands), wanted, test)
+    sides, torn = settled(parted(rows, hands), wanted, test)
     found = [replace(row, split=sides.get(row.id, '')) if row.id in wanted else row for row in rows]
     minis = _minis([row for row in found if row.id in wanted], batch_size)
     found = [replace(row, mini=minis.get(row.id, '')) for row in found]

@@ -123,6 +123,18 @@ def test_every_bird_is_on_both_sides_and_its_share_is_right_to_within_a_group(ra
         assert len(people)==1 or found[bird, 'train'] and test
 
 
+def test_a_second_look_changes_nothing_beside_a_copy_that_is_not_kept():
+    "`between` has a copy in train, and another with more that lies in the test; that copy is not kept, and so has no side to keep either"
+    def photo(name, **ties): return Row('Erithacus rubecula', 'inat', name, license='by', status='verified', **ties)
+    trained, between = photo('1', duplicate_group='a'*16, split='train'), photo('2', duplicate_group='a'*16, sha256='7'*64)
+    worse, better = photo('3', duplicate_group='b'*16, sha256='7'*64), photo('4', duplicate_group='b'*16, observer_id='inat:ida')
+    with holding([trained, between, worse, better, photo('5', split='test', observer_id='inat:ida'), photo('6', observer_id='inat:ida')]) as manifest:
+        for row in (trained, between, better): manifest.decide(row.id, 'keep', 'Ida')
+        split(manifest)
+        before = list(manifest.rows())
+        assert split(manifest).changed == 0 and list(manifest.rows()) == before and parted(before) == []
+
+
 @SLOWLY
 @given(randoms, st.integers(1, 60))
 def test_sides_stay_whoever_comes_and_goes(random, size):
