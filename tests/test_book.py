@@ -246,6 +246,8 @@ def test_the_index_has_everything_that_is_exported(chapters):
         offered = next((ast.literal_eval(node.value) for node in ast.parse(source).body if isinstance(node, ast.Assign) and node.targets[0].id == '__all__'), [])
         assert {entry.name for entry in names.entries.get(f'birdclf.{module}', []) if '.' not in entry.name} == {name for name in offered if not name.startswith('_')}, module
     assert MARK in [''.join(cell['source']) for cell in chapters['97_everything']['cells']]
+    assert {'birdclf.worker.Queue.ask', 'birdclf.counter.Counter.ask'} <= names.places # Those that are waited for
+    assert '`Counter`' not in prose(ROOT/'nbs'/'09_region.ipynb') and names.find('Source.read', '10_search') == 'birdclf.search.Source.read'
 
 
 def test_every_chapter_takes_its_time():
@@ -519,6 +521,14 @@ def test_a_network_that_may_have_learned_from_a_photograph_says_so(beside, share
     with open(shared/'showable'/'credits.csv', encoding='utf-8') as file: of = {row['german']: row['file'] for row in csv.DictReader(file)}
     kept = beside('story', 'b1d50002', [(name, (shared/'showable'/of[name]).read_bytes()) for name in names])
     assert 'may have learned' not in kept and kept.count('class="credit"') == 3
+
+
+@pytest.mark.parametrize('story, figure, bird', [('story', 'fig-story-said', 'Willow Warbler'), ('story_de', 'fig-geschichte-antworten', 'Fitis')])
+def test_a_sentence_about_a_figure_is_true_of_paintings_too(story, figure, bird):
+    "Nobody has painted a Willow Warbler"
+    sentences = re.split(r'[.:] ', prose(ROOT/'nbs'/f'{story}.ipynb'))
+    place, = [n for n, sentence in enumerate(sentences) if figure in sentence]
+    assert bird not in sentences[place]+sentences[place-1]
 
 
 def test_few_photographs_are_not_shown_twice_and_a_bird_that_is_not_ours_is_no_fault(beside):
