@@ -107,7 +107,7 @@ def test_a_script_is_folded_and_has_its_own_colours(article):
     "Under the name of its file; what is JavaScript, what is CSS and what is Python was told by three lexers"
     assert '%%front' not in article.get_text()
     folded = {details.select_one('summary').get_text(' ', strip=True): details for details in article.select('details')}
-    assert [name for name in folded if 'app.' in name] == ['Show this part of app.js Hide this part of app.js', 'Show this part of app.css Hide this part of app.css']
+    assert [name for name in folded if 'app.' in name] == ['Show sing in app.js Hide sing in app.js', 'Show this part of app.css Hide this part of app.css']
     script, sheet = (details for name, details in folded.items() if 'app.' in name)
     assert script.select_one('.highlight-javascript .kd').get_text().strip() == 'const' and not article.select('.highlight-javascript .err')
     assert sheet.select_one('.highlight-css .k').get_text() == 'color'
