@@ -23,7 +23,8 @@ from .files import whole
 from .species import Species,SpeciesError,SpeciesList,encoding_of,load_species,read_table,spellings
 
 # %% ../nbs/31_folder.ipynb #00000005
-OTHER_BIRD,NOT_BIRD = 'other bird','not a bird'  # Two labels beside the species
+OTHER_BIRD = 'other bird' # A label beside the species: a bird that is none of ours
+NOT_BIRD = 'not a bird'   # The same for what is no bird at all
 
 @dataclass(frozen=True)
 class Record:

@@ -31,7 +31,7 @@ class Species:
     english:str                    # eBird's: 'Little Ringed Plover'
     scientific:str                 # 'Thinornis dubius'
     aliases:tuple[str,...]=()      # More names of this bird: British ones, older ones
-    mistaken_for:tuple[str,...]=() # Names of *other* birds, said by people who mean this one
+    mistaken_for:tuple[str,...]=() # Names of other birds, said by people who mean this one
     inat_taxon_id:str=''
     ebird_code:str=''
     avibase_id:str=''

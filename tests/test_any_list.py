@@ -140,7 +140,7 @@ def test_a_model_is_made_judged_and_its_birds_mixed_up(monkeypatch, tmp_path, mi
     pytest.importorskip('timm')
     from birdclf.backbone import weights_folder
     if not (weights_folder()/'inat_bird_labels.txt').exists(): pytest.skip('the weights of the default backbone are not here')
-    setting = 'from dataclasses import replace\nimport numpy as np\nfrom IPython.display import Markdown\n'
+    setting = 'from dataclasses import replace\nimport numpy as np\nfrom IPython.display import Markdown\nfrom birdclf.frontend import Thing\n'
     parts = [[module('export'), *slow('43_export')], [module('evaluate')+setting, *slow('44_evaluate', until='5d0e0502')],
              [module('tips')+setting, *slow('55_tips')]]
     made, judged, tips = (run(monkeypatch, mine, tmp_path, cells) for cells in parts)
