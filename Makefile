@@ -16,6 +16,9 @@ JOBS ?= logical
 # The book shows photographs of this folder alone, each with its credit; those in PHOTOS belong to those who took them
 SHOWABLE ?= $(wildcard ../shared/showable)
 
+# What a person names may hold blanks and quotation marks: the shell takes it from the environment, as it is
+export PHOTOS SHOWABLE BUNDLE SAMPLES
+
 # Pretrained weights lie here; where this is empty, in a cache that is filled from the internet
 export BIRDCLF_WEIGHTS ?= $(realpath ../shared/weights)
 
@@ -48,17 +51,19 @@ book: .venv/ready
 	@cp -r _config.yml _toc.yml nbs _build/book/
 	@if [ -n '$(EXECUTE)' ]; then sed -i.off 's/execute_notebooks: "off"/execute_notebooks: force/' _build/book/_config.yml; fi
 	@status=0; \
-	BIRDCLF_PHOTOS='$(realpath $(PHOTOS))' BIRDCLF_SHOWABLE='$(abspath $(SHOWABLE))' .venv/bin/jupyter-book build _build/book --path-output . -W -n --keep-going -q 2>&1 \
+	case "$$SHOWABLE" in ''|/*) ;; *) SHOWABLE="$$PWD/$$SHOWABLE";; esac; \
+	PHOTOS=$$(CDPATH= cd -- "$$PHOTOS" 2>/dev/null && pwd -P) || PHOTOS=; \
+	BIRDCLF_PHOTOS="$$PHOTOS" BIRDCLF_SHOWABLE="$$SHOWABLE" .venv/bin/jupyter-book build _build/book --path-output . -W -n --keep-going -q 2>&1 \
 		| { grep -v IPKernelApp || true; } || status=1; \
 	.venv/bin/python -m birdclf.book check _build/html || status=1; \
 	exit $$status
 	@echo 'The book is in _build/html/index.html'
 
 site: book
-	@.venv/bin/python -m birdclf.site '$(SITE)' --book _build/html $(if $(SAMPLES),--samples '$(SAMPLES)')
+	@.venv/bin/python -m birdclf.site '$(SITE)' --book _build/html $${SAMPLES:+--samples "$$SAMPLES"}
 
 train: .venv/ready
-	@.venv/bin/birdclf train --photos '$(PHOTOS)' --bundle '$(BUNDLE)'
+	@.venv/bin/birdclf train --photos "$$PHOTOS" --bundle "$$BUNDLE"
 
 # An environment is made again when what it is made of has changed
 .venv-app/ready: EXTRAS = serve,gather

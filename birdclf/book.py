@@ -152,7 +152,7 @@ def value_of(code:str):
     exec(compile(ast.Module(lines, []), '<real>', 'exec'), names)
     return eval(compile(ast.Expression(last.value), '<real>', 'eval'), names)
 
-
+# %% ../nbs/91_book.ipynb #a00d0001
 def show_real(
     cell:dict, # A code cell as it is in the file; changed in place
     *,
@@ -160,7 +160,12 @@ def show_real(
 ):
     "Where there are photographs that may be shown, give a cell with the remark `real` a figure of them"
     remarks, code = split_remarks(''.join(cell['source']))
-    if 'real' not in remarks or not showable(): return
+    named = os.environ.get('BIRDCLF_SHOWABLE')
+    if 'real' not in remarks or not named: return
+    if executed and not showable():
+        raise ExtensionError(f'The book is to be executed with photographs, and of those in {named} none may be shown. '
+                             'Mend its credits.csv, or build without EXECUTE=1, or without SHOWABLE.')
+    if not showable(): return
     found = value_of(code)
     if executed and isinstance(found, Absent):
         raise ExtensionError(f'A figure has nothing to show but this sentence: "{found}" Build without EXECUTE=1, or '
@@ -183,7 +188,7 @@ def shown_on(
     "All photographs with a credit under them"
     found = {}
     for page,html in pages.items():
-        for credit in BeautifulSoup(html, 'html.parser').select('.plates .credit'):
+        for credit in BeautifulSoup(html, 'html.parser').select('.credit'):
             key = credit.find_previous('b').get_text(), ', '.join(map(str, credit.select('a')))
             found.setdefault(key, []).append(page)
     return {key: list(dict.fromkeys(found[key])) for key in sorted(found)}
@@ -215,9 +220,12 @@ def borrow(
     loan = next(filter(None, map(BORROWED.fullmatch, own)), None)
     if not loan: return
     chapter, id = loan.groups()
-    lender = next((other for other in json.loads((folder/f'{chapter}.ipynb').read_text(encoding='utf-8'))['cells']
-                   if other['id'] == id), None)
-    if lender is None: raise ExtensionError(f'{chapter} has no cell {id}. Correct the remark {loan[0]!r}.')
+    path = folder/f'{chapter}.ipynb'
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells'] if path.is_file() else []
+    lender = next((other for other in cells if other['id'] == id and other['cell_type'] == 'code'), None)
+    if lender is None:
+        what = f'{chapter} has no cell {id} with code' if path.is_file() else f'There is no chapter {chapter}'
+        raise ExtensionError(f'{what}. Correct the remark {loan[0]!r}.')
     remarks, code = split_remarks(''.join(lender['source']))
     kept = [remark for remark in remarks if not remark.startswith(FIGURE)] + [mine for mine in own if mine != loan[0]]
     cell['source'] = ''.join(f'#| {remark}\n' for remark in [*kept, 'eval: false']) + code
@@ -277,6 +285,13 @@ def explain(
         if cell['cell_type'] == 'markdown': cell['source'] = link_terms(''.join(cell['source']), names, linked)
 
 # %% ../nbs/91_book.ipynb #0000000e
+def _prepare(cell, folder, executed):
+    borrow(cell, folder)
+    show_real(cell, executed=executed)
+    mark_cell(cell)
+    mark_front(cell)
+
+
 def read_source(app, docname:str, source:list[str]):
     "Sphinx's hook: `source` holds the text of a file that is about to be parsed"
     path = Path(app.env.doc2path(docname))
@@ -284,13 +299,13 @@ def read_source(app, docname:str, source:list[str]):
     notebook = json.loads(source[0])
     for cell in notebook['cells']:
         if cell['cell_type'] == 'code':
-            borrow(cell, path.parent)
-            show_real(cell, executed=app.config.nb_execution_mode=='force')
-            mark_cell(cell)
-            mark_front(cell)
+            try: _prepare(cell, path.parent, app.config.nb_execution_mode=='force')
+            except Exception as e:
+                what = str(e) if isinstance(e, (ExtensionError, Refusal)) else f'{type(e).__name__}: {e}'
+                raise ExtensionError(f'{path.name}, cell {cell.get("id", "without an id")}: {what}') from e
     source[0] = json.dumps(notebook)
 
-
+# %% ../nbs/91_book.ipynb #a00d0004
 def link_words(app, docname:str, source:list[str]):
     "Sphinx's hook, before anything is put between the cells: the glossary is linked in what the author wrote"
     path = Path(app.env.doc2path(docname))

@@ -38,7 +38,7 @@ class Credit:
     terms:str       # Address of the licence's text
     page:str        # Address of the page that the photograph comes from
     changes:str=''  # What was done to it
-    german:str=''   # Names of the bird: as the list of our birds has them, or else as the row has
+    german:str=''   # As the list of our birds has it, for one of these; else as the row has
     english:str=''
     scientific:str=''
     species:Species|None=None # None for a bird that is not on the list
@@ -76,6 +76,7 @@ def _why_closed(path):
     except PhotoError as e: return f'it does not open. {e}'.rstrip('.')
     return ''
 
+# %% ../nbs/96_credits.ipynb #c7ed0024
 def _rows(folder):
     "The rows of its table, without empty cells"
     try:
@@ -107,7 +108,8 @@ def read_credits(
 def _unlisted(folder, listed):
     "A sentence about the pictures without a row, if there are any"
     suffixes = {suffix for suffix,format in Image.registered_extensions().items() if format in Image.OPEN}
-    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name not in listed)
+    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in suffixes)
+    names = [name for name in names if name not in listed]
     some = ', '.join(names[:3]) + (' and others' if names[3:] else '')
     return [f'Without a row in credits.csv, and so not shown: {len(names)} of the pictures in {folder} ({some}). '
             'Write their rows, or take them out.'] if names else []
@@ -121,7 +123,8 @@ def _species_of(row):
 
 def _credit(row, folder):
     license, bird = _license_of(row), _species_of(row)
-    names = {key: getattr(bird, key) if bird else row.get(key, '') for key in ('german', 'english', 'scientific')}
+    names = {key: row.get(key) or getattr(bird, key, '') for key in ('german', 'english', 'scientific')}
+    if bird: names['german'] = bird.german
     terms = row.get('licence_url', '')
     return Credit(folder/row['file'], row['author'], license, terms if _is_page(terms) else license.url,
                   row['page_url'], row.get('changes', ''), **names, species=bird)

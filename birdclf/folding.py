@@ -98,6 +98,8 @@ def signature_of(
     return f'({ast.unparse(args)})' + (f' -> {ast.unparse(function.returns)}' if function.returns else '')
 
 # %% ../nbs/96_folding.ipynb #f01d000c
+_FUNCTIONS = ast.FunctionDef, ast.AsyncFunctionDef
+
 def _decorators(node)->str: return ' '.join(map(ast.unparse, node.decorator_list))
 
 def function_entry(
@@ -108,8 +110,9 @@ def function_entry(
     "What a function, or a method, says about itself"
     function, marks = deepcopy(function), _decorators(function)
     name, kind = function.name, 'method' if method else 'function'
-    if 'patch' in marks: name, kind = f'{_text(function.args.args[0].annotation)}.{name}', 'method'
-    if kind=='method' and 'staticmethod' not in marks and function.args.args: function.args.args.pop(0)
+    if re.search(r'\bpatch\b', marks): name, kind = f'{_text(function.args.args[0].annotation)}.{name}', 'method'
+    first = function.args.posonlyargs or function.args.args
+    if kind=='method' and 'staticmethod' not in marks and first: first.pop(0)
     if 'property' in marks or 'as_prop' in marks: kind = 'property'
     parameters = parameters_of(function, comments)
     if not any(one.comment for one in parameters): parameters = []
@@ -140,7 +143,8 @@ def class_entry(
     comments:dict[int,str],
 )->Entry:
     "What a class says about itself"
-    methods = {one.name: one for one in node.body if isinstance(one, ast.FunctionDef)}
+    methods = {one.name: one for one in node.body if isinstance(one, _FUNCTIONS)
+               and not re.search(r'\.(setter|deleter)\b', _decorators(one))}
     fields = _fields(node, comments)
     made = function_entry(methods['__init__'], comments, True) if '__init__' in methods else None
     error = any(re.search('Error|Exception|Refusal|Trouble', ast.unparse(base)) for base in node.bases)
@@ -148,10 +152,24 @@ def class_entry(
                  (ast.get_docstring(node) or '').partition('\n')[0], made.parameters if made else fields,
                  [function_entry(one, comments, True) for name,one in methods.items() if not name.startswith('_')])
 
+# %% ../nbs/96_folding.ipynb #f01d0038
+def _comments_of(code:str)->dict[int,str]:
+    "The comments of a cell, by the line where each begins"
+    found, above = {}, (0, 0, 0)
+    for token in tokenize.generate_tokens(StringIO(code).readline):
+        if token.type!=tokenize.COMMENT: continue
+        text, (line, column) = token.string.lstrip('# '), token.start
+        begun, before, where = above
+        goes_on = (before, where)==(line-1, column) and begun in found and not token.line[:column].strip()
+        if goes_on: found[begun] += f' {text}'
+        else: found[begun := line] = text
+        above = begun, line, column
+    return found
+
 # %% ../nbs/96_folding.ipynb #f01d0013
 def _named(node)->list[str]:
     "The names that a statement gives to something"
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)): return [node.name]
+    if isinstance(node, (*_FUNCTIONS, ast.ClassDef)): return [node.name]
     targets = getattr(node, 'targets', None) or [getattr(node, 'target', None)]
     parts = [part for target in targets for part in getattr(target, 'elts', [target])]
     return [part.id for part in parts if isinstance(part, ast.Name)]
@@ -160,12 +178,11 @@ def entries_of(
     code:str, # Of an exported cell
 )->Iterator[Entry]:
     "What a reader is shown of a cell: nothing that begins with an underscore"
-    comments = {token.start[0]: token.string.lstrip('# ') for token in tokenize.generate_tokens(StringIO(code).readline)
-                if token.type==tokenize.COMMENT}
+    comments = _comments_of(code)
     for node in ast.parse(code).body:
         names = [name for name in _named(node) if not name.startswith('_')]
         if not names: continue
-        if isinstance(node, ast.FunctionDef): yield function_entry(node, comments)
+        if isinstance(node, _FUNCTIONS): yield function_entry(node, comments)
         elif isinstance(node, ast.ClassDef): yield class_entry(node, comments)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             value = _text(node.value) if len(names)==1 else '...'
@@ -217,7 +234,7 @@ def lid_of(
     if not {'export', 'exporti'} & {*remarks}: return ''
     names = [name for one in body for name in _named(one)]
     inner = len(names)==1 and ('exporti' in remarks or names[0].startswith('_'))
-    doc = ast.get_docstring(body[0]) if inner and isinstance(body[0], (ast.FunctionDef, ast.ClassDef)) else ''
+    doc = ast.get_docstring(body[0]) if inner and isinstance(body[0], (*_FUNCTIONS, ast.ClassDef)) else ''
     if doc: return f'{names[0]}: {doc}'.replace('`', '')
     if not any(name.strip('_') for name in names): return 'the code'
     if len(names)>3: names[2:] = [f'{len(names)-2} more']

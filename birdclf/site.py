@@ -158,6 +158,13 @@ def _manifest(kind):
 # %% ../nbs/59_site.ipynb #5f000021
 _FEW = 8 # So many photographs at most; more of the same species come last
 
+def _sample(credit):
+    "The photograph as a JPEG, without what a camera wrote into it, such as where it was taken; and what was done to it"
+    photo, file = open_photo(credit.path), BytesIO()
+    photo.image.save(file, 'JPEG', quality=90)
+    smaller = photo.image.size!=(photo.width, photo.height) and 'smaller' not in credit.changes
+    return file.getvalue(), ', '.join(filter(None, [credit.changes, 'made smaller' if smaller else '']))
+
 def samples_in(
     folder:Path, # With photographs and their credits.csv
 )->tuple[dict[str,bytes],list[dict]]: # Files by address, and what the page is told
@@ -165,13 +172,12 @@ def samples_in(
     shown, refused = read_credits(folder)
     if refused: raise SiteError(refused[0])
     first, made, told = {}, {}, []
-    for credit in shown: first.setdefault(credit.scientific, credit)
+    for credit in shown: first.setdefault(credit.scientific or credit.path.name, credit)
     for credit in list(first.values())[:_FEW]:
-        data = credit.path.read_bytes()
-        address = f'samples/{_code(data)}.jpg'
-        made[address] = data
+        data, changes = _sample(credit)
+        made[address := f'samples/{_code(data)}.jpg'] = data
         about = dict(author=credit.author, licence=credit.license.name, terms=credit.terms, page=credit.page,
-                     changes=credit.changes)
+                     changes=changes)
         told.append(dict(src=address, credit=about, name={'en': credit.english, 'de': credit.german}))
     return made, told
 

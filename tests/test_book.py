@@ -1,10 +1,12 @@
 "The book: built for real from a small notebook, looked through for faults, and true to its word"
 import ast
+import csv
 import json
 import re
 import shutil
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from PIL import Image
 from pybtex import database as bibtex
 
 from birdclf.book import check_book, kept_at, main, mark_cell, module_sources, show_real, split_remarks
+from birdclf.credits import key_of
 from birdclf.folding import MARK, Names
 from birdclf.reading import reading_times
 from birdclf.testing import paint_bird
@@ -104,7 +107,7 @@ def test_a_script_is_folded_and_has_its_own_colours(article):
     "Under the name of its file; what is JavaScript, what is CSS and what is Python was told by three lexers"
     assert '%%front' not in article.get_text()
     folded = {details.select_one('summary').get_text(' ', strip=True): details for details in article.select('details')}
-    assert [name for name in folded if 'app.' in name] == ['Show this part of app.js Hide this part of app.js', 'Show this part of app.css Hide this part of app.css']
+    assert [name for name in folded if 'app.' in name] == ['Show sing in app.js Hide sing in app.js', 'Show this part of app.css Hide this part of app.css']
     script, sheet = (details for name, details in folded.items() if 'app.' in name)
     assert script.select_one('.highlight-javascript .kd').get_text().strip() == 'const' and not article.select('.highlight-javascript .err')
     assert sheet.select_one('.highlight-css .k').get_text() == 'color'
@@ -244,6 +247,8 @@ def test_the_index_has_everything_that_is_exported(chapters):
         offered = next((ast.literal_eval(node.value) for node in ast.parse(source).body if isinstance(node, ast.Assign) and node.targets[0].id == '__all__'), [])
         assert {entry.name for entry in names.entries.get(f'birdclf.{module}', []) if '.' not in entry.name} == {name for name in offered if not name.startswith('_')}, module
     assert MARK in [''.join(cell['source']) for cell in chapters['97_everything']['cells']]
+    assert {'birdclf.worker.Queue.ask', 'birdclf.counter.Counter.ask'} <= names.places # Those that are waited for
+    assert '`Counter`' not in prose(ROOT/'nbs'/'09_region.ipynb') and names.find('Source.read', '10_search') == 'birdclf.search.Source.read'
 
 
 def test_every_chapter_takes_its_time():
@@ -428,6 +433,7 @@ def test_what_may_be_shown_is_shown_with_its_credit(tmp_path, showable):
     done, pages = build(tmp_path, REAL, BIRDCLF_SHOWABLE=str(showable))
     assert done.returncode == 0, done.stdout+done.stderr
     assert [name for name in REFUSED if f"'{name}' of credits.csv is not shown" not in done.stderr] == [] and 'good.jpg' not in done.stderr
+    assert '(unlisted.jpg)' in done.stderr
     page = BeautifulSoup((pages/'nbs'/'index.html').read_text(encoding='utf-8'), 'html.parser')
     credits = [' '.join(each.get_text().split()) for each in page.select('figure .plates .credit')]
     assert credits == ['Photograph: Ida <b>Fink</b>, CC BY 4.0, cropped', 'Photograph: Otto, CC0 1.0, made smaller']
@@ -484,6 +490,65 @@ def test_each_picture_of_the_book_is_painted_or_credited(shared, monkeypatch):
             assert found and all(has_credit or source in painted for source, has_credit in found), (path.name, cell['id'])
             credited += sum(has_credit for _, has_credit in found)
     assert credited > 40
+
+
+@pytest.fixture
+def beside(tmp_path, monkeypatch):
+    "Lays photographs into a folder that may be shown; gives what a cell about real birds makes of them"
+    monkeypatch.setenv('BIRDCLF_SHOWABLE', str(tmp_path))
+
+    def lay(chapter, id, photographs):
+        for old in tmp_path.glob('*.jpg'): old.unlink()
+        for n, (_, data) in enumerate(photographs): (tmp_path/f'{n}.jpg').write_bytes(data)
+        rows = [f'{n}.jpg,{german},Ida,CC BY 4.0,https://example.org' for n, (german, _) in enumerate(photographs)]
+        (tmp_path/'credits.csv').write_text('\n'.join(['file,german,author,licence,page_url', *rows]), encoding='utf-8')
+        cells = json.loads((ROOT/'nbs'/f'{chapter}.ipynb').read_text(encoding='utf-8'))['cells']
+        cell = next(cell for cell in cells if cell['id'] == id)
+        show_real(cell, executed=True)
+        return outputs(cell)[0]
+    return lay
+
+
+def painted(n):
+    file = BytesIO()
+    paint_bird('Amsel', n, size=(160, 120)).save(file, 'JPEG')
+    return file.getvalue()
+
+
+def test_a_network_that_may_have_learned_from_a_photograph_says_so(beside, shared):
+    "The story's three birds; a photograph that was saved once more is none of those that a network was asked about before"
+    names = 'Zaunkönig', 'Fitis', 'Feldlerche'
+    assert beside('story', 'b1d50002', [(name, painted(n)) for n, name in enumerate(names)]).count('may have learned from the photograph') == 3
+    with open(shared/'showable'/'credits.csv', encoding='utf-8') as file: of = {row['german']: row['file'] for row in csv.DictReader(file)}
+    kept = beside('story', 'b1d50002', [(name, (shared/'showable'/of[name]).read_bytes()) for name in names])
+    assert 'may have learned' not in kept and kept.count('class="credit"') == 3
+
+
+@pytest.mark.parametrize('story, figure, bird', [('story', 'fig-story-said', 'Willow Warbler'), ('story_de', 'fig-geschichte-antworten', 'Fitis')])
+def test_a_sentence_about_a_figure_is_true_of_paintings_too(story, figure, bird):
+    "Nobody has painted a Willow Warbler"
+    sentences = re.split(r'[.:] ', prose(ROOT/'nbs'/f'{story}.ipynb'))
+    place, = [n for n, sentence in enumerate(sentences) if figure in sentence]
+    assert bird not in sentences[place]+sentences[place-1]
+
+
+def test_few_photographs_are_not_shown_twice_and_a_bird_that_is_not_ours_is_no_fault(beside):
+    photographs = [('Mönchsgeier', painted(n)) for n in range(12)]
+    few, enough = (beside('21_suspect', '0000003c', photographs[:n]) for n in (3, 12))
+    assert few.count('class="credit"') == 0 and few.count('<img') == 12
+    assert enough.count('class="credit"') == 12 and len({source for source, _ in pictures(enough)}) == 12
+
+
+def test_answers_that_are_right_are_no_mistakes(beside, shared):
+    "However its bird is written; and where there is no mistake, a sentence says so"
+    with open(ROOT/'nbs'/'unseen.csv', encoding='utf-8') as file: said = {row['key']: row for row in csv.DictReader(file)}
+    with open(shared/'showable'/'credits.csv', encoding='utf-8') as file:
+        found = [(row, shared/'showable'/row['file']) for row in csv.DictReader(file)]
+    answered = [(row['german'], said[key_of(path)]['taken_for'], path.read_bytes()) for row, path in found if key_of(path) in said and row['german']]
+    right = [(german, data) for german, taken, data in answered if german == taken][:2]
+    wrong = next((german, data) for german, taken, data in answered if german != taken)
+    assert 'Of the 2 photographs here, none was taken for another bird.' in beside('44_evaluate', '5d0e0504', [(german.lower(), data) for german, data in right])
+    assert beside('44_evaluate', '5d0e0504', [*right, wrong]).count('class="credit"') == 1
 
 
 def test_remarks_stand_at_the_top():

@@ -274,11 +274,30 @@ def test_who_builds_the_site_says_it_alike():
     assert planned.returncode == 0 and f"birdclf.site '{folders[0]}'" in planned.stdout
 
 
-@pytest.mark.parametrize('target', ['book', 'site'])
-def test_a_book_is_told_what_it_may_show(tmp_path, target):
+@pytest.fixture
+def printing(tmp_path):
+    "A project in which every program says what it was told"
+    for name in ('.venv/bin', '.ci', 'nbs'): (tmp_path/name).mkdir(parents=True)
+    for name in ('settings.ini', 'setup.py', 'pyproject.toml', 'requirements.lock', '_config.yml', '_toc.yml', '.venv/ready'): (tmp_path/name).touch()
+    shutil.copy(ROOT/'Makefile', tmp_path)
+    for name in ('python', 'jupyter-book', 'birdclf'):
+        program = tmp_path/'.venv'/'bin'/name
+        program.write_text('#!/bin/sh\necho "PHOTOS=[$BIRDCLF_PHOTOS] SHOWABLE=[$BIRDCLF_SHOWABLE]"; printf "[%s]" "$@"; echo\n', encoding='utf-8')
+        program.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize('name', ['shown', 'my birds', "it's mine", 'a "bird"', '-n'])
+def test_a_book_is_told_what_it_may_show(printing, name):
     "The photographs that have their credits, and no others: those in PHOTOS are only counted and measured"
-    for name in ('birds', 'shown'): (tmp_path/name).mkdir()
-    planned = subprocess.run([tool('make'), '-n', target, f'PHOTOS={tmp_path/"birds"}', f'SHOWABLE={tmp_path/"shown"}'], cwd=ROOT, capture_output=True, text=True)
-    assert f"BIRDCLF_SHOWABLE='{(tmp_path/'shown').resolve()}' " in planned.stdout
-    none = subprocess.run([tool('make'), '-n', target, 'SHOWABLE='], cwd=ROOT, capture_output=True, text=True)
-    assert "BIRDCLF_SHOWABLE='' " in none.stdout
+    (printing/'birds of mine').mkdir()
+    def said(target, *told):
+        done = subprocess.run([tool('make'), target, *told], cwd=printing, capture_output=True, text=True, env={'PATH': os.environ['PATH']})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    photos = printing/'birds of mine'
+    for place in (name, str(printing/name)):
+        assert f'PHOTOS=[{photos}] SHOWABLE=[{printing/name}]\n' in said('book', 'PHOTOS=birds of mine', f'SHOWABLE={place}')
+    assert 'PHOTOS=[] SHOWABLE=[]\n' in said('book', 'PHOTOS=no such folder', 'SHOWABLE=')
+    assert f'[--book][_build/html][--samples][{name}]\n' in said('site', f'SAMPLES={name}') and '--samples' not in said('site')
+    assert f'[train][--photos][{name}][--bundle][a b]\n' in said('train', f'PHOTOS={name}', 'BUNDLE=a b')

@@ -410,8 +410,24 @@ def test_photographs_come_with_their_credits(tmp_path):
     paint_bird('Amsel', size=(300, 200)).save(tmp_path/'a.jpg')
     (tmp_path/'credits.csv').write_text(HEAD+ROW+ROW, encoding='utf-8')
     made, told = samples_in(tmp_path)
-    assert list(made.values()) == [(tmp_path/'a.jpg').read_bytes()]
+    with Image.open(io.BytesIO(*made.values())) as sample, Image.open(tmp_path/'a.jpg') as photograph:
+        assert sample.size == photograph.size and np.abs(np.asarray(sample, dtype=int)-np.asarray(photograph)).mean() < 3
     assert told[0]['credit'] == dict(author='Anna', licence='CC BY 4.0', terms='https://creativecommons.org/licenses/by/4.0/', page='https://example.org/a', changes='made smaller')
+
+
+def test_a_sample_is_a_jpeg_that_says_nothing_about_where_it_was_taken(tmp_path):
+    "Whatever it was before; and birds without a scientific name are not one bird"
+    notes = Image.Exif()
+    notes[0x013B] = 'Anna of the garden'
+    notes.get_ifd(0x8825)[1] = 'N'
+    paint_bird('Amsel', size=(1600, 1200)).save(tmp_path/'a.heic', exif=notes)
+    paint_bird('Amsel', 2, size=(300, 200)).save(tmp_path/'b.jpg', exif=notes)
+    rows = [ROW.replace('a.jpg', name).replace('Amsel,Eurasian Blackbird,Turdus merula', ',Dodo,').replace('made smaller', '') for name in ('a.heic', 'b.jpg')]
+    (tmp_path/'credits.csv').write_text(HEAD+''.join(rows), encoding='utf-8')
+    made, told = samples_in(tmp_path)
+    for data in made.values():
+        with Image.open(io.BytesIO(data)) as sample: assert sample.format == 'JPEG' and not sample.getexif() and b'garden' not in data
+    assert [sample['credit']['changes'] for sample in told] == ['made smaller', '']
 
 
 @pytest.mark.parametrize('wrong, right', [('Anna', ''), ('by/4.0', 'by-nc-nd/4.0'), ('https://example.org/a', 'javascript:alert(1)'), ('a.jpg', ''), ('a.jpg', 'b.jpg'), ('a.jpg', '../../a.jpg')])
