@@ -76,7 +76,8 @@ def fold_solution(
         raise ExtensionError(f'A solution has the number of its exercise, as in `solution: 2`, and not {number!r}.')
     metadata['tags'] += ['solution', 'hide-cell']
     metadata['mystnb'] = {'code_prompt_show': f'One solution to exercise {number}',
-                          'code_prompt_hide': 'Fold the solution away'}
+                          'code_prompt_hide': 'Fold the solution away',
+                          'image': {'alt': f'What this solution to exercise {number} draws'}}
 
 # %% ../nbs/91_book.ipynb #00000008
 def mark_cell(
@@ -545,8 +546,8 @@ def faults_in_text(
     for block in article.select('div.cell_output'):
         if block.select('.traceback, .error') or 'Traceback (most recent call last)' in block.get_text():
             yield f'shows an error: {block.get_text(" ", strip=True)[-200:]!r}'
-    for text in article.find_all(string=re.compile(r'\{(?:term|numref|ref|cite|index|py)\b[^}]*\}|<!--')):
-        if not isinstance(text, Comment) and not text.find_parent(['pre', 'code', 'script']):
+    for text in article.find_all(string=re.compile(r'\{(?:term|numref|ref|cite|index|py)\b[^}]*\}')):
+        if not isinstance(text, Comment) and not text.find_parent(['pre', 'code', 'script', 'style']):
             yield f'shows what was meant for Sphinx: {text.strip()[:60]!r}'
 
 # %% ../nbs/91_book.ipynb #91c00008
@@ -565,7 +566,8 @@ def faults_in_pictures(
         if alt and re.fullmatch(rf'\S+\.\w{{3,4}}|{re.escape(Path(source).stem)}', alt):
             yield f'has a picture that is described by the name of a file: {alt!r}'
         words = image.parent.get_text(strip=True) # Right beside it, as under each picture of a plate
-        if not words and not image.find_parent(['figure', 'a', 'button', 'table', 'summary']):
+        around = image.find_parent(['figure', 'a', 'button', 'table', 'summary']) or image.find_parent(class_='tag_solution')
+        if not words and not around:
             yield f'has a picture that is no figure, and so has no caption: {source[:80]!r}'
     for drawing in article.select('svg.diagram'):
         if not drawing.get('aria-label', '').strip(): yield 'has a diagram without a text for those who cannot see it'
