@@ -150,7 +150,19 @@ def _cluster(workers):
     with TemporaryDirectory(prefix='birdclf-') as folder:
         options = dict(processes=True, threads_per_worker=1, host='127.0.0.1', dashboard_address='127.0.0.1:0',
                        local_directory=folder, silence_logs='CRITICAL', preload=['birdclf.archive'])
-        with LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client: yield client
+        cluster = LocalCluster(n_workers=workers, **options)
+        try:
+            with Client(cluster) as client: yield client
+        finally: _end(cluster)
+
+# %% ../nbs/66_archive.ipynb #66000002
+def _end(cluster):
+    "Its processes end, also where one has died while it was starting"
+    from distributed import Status
+    try: cluster.close()
+    except Exception: # All has been answered; without a new state, the second call would wait for the first for ever
+        cluster.status = Status.failed
+        cluster.close()
 
 # %% ../nbs/66_archive.ipynb #1e2de7b0
 def _silent(found, total): return found
