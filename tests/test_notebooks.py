@@ -1,6 +1,8 @@
 "Every notebook runs from top to bottom, one visible test each; `make test` passes over those of which nothing has changed since"
 import json
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pace
 import pytest
@@ -31,6 +33,17 @@ def test_notebook(monkeypatch, path, chapters):
     passed, seconds = run_notebook(path, skip_flags=CONFIG.tst_flags.split(), basepath=CONFIG.config_path)
     assert passed, f'{path.name} failed after {seconds:.0f} s; the traceback is above'
     chapters.remember(path, key)
+
+
+def test_the_chapter_on_the_book_runs_in_the_copy_that_a_book_is_made_of(monkeypatch):
+    "As `make book EXECUTE=1` runs it: the project is around the copy, but not beside its chapters"
+    monkeypatch.setenv('IN_TEST', '1')
+    (ROOT/'_build').mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=ROOT/'_build') as copy:
+        for name in ('_config.yml', '_toc.yml'): shutil.copy(ROOT/name, copy)
+        shutil.copytree(ROOT/'nbs', Path(copy)/'nbs', ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
+        chapter = Path(copy)/'nbs'/'91_book.ipynb'
+        assert run_notebook(chapter, skip_flags=CONFIG.tst_flags.split(), basepath=chapter.parent)[0]
 
 
 def test_a_solution_is_run(tmp_path):
