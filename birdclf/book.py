@@ -383,7 +383,8 @@ def for_all_hands(app, pagename:str, templatename:str, context:dict, doctree):
         body = re.sub(r'<table (?![^>]*\btabindex=)', '<table tabindex="0" ', body)
         body = ''.join(part if n%2 else re.sub(r'(?<=\d) %', '\u00a0%', part)
                        for n, part in enumerate(re.split(r'(<pre.*?</pre>|<svg.*?</svg>|<[^>]+>)', body, flags=re.S)))
-        context['body'] = re.sub(r'(<div class="output [^"]*)("[^>]*><div class="highlight"><pre>)(.*?)(?=</pre>)', _columns, body,
+        context['body'] = re.sub(
+            r'(<div class="output [^"]*)("[^>]*><div class="highlight"><pre>)(.*?)(?=</pre>)', _columns, body,
                                  flags=re.S)
 
 # %% ../nbs/91_book.ipynb #00000016

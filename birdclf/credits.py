@@ -178,7 +178,9 @@ class Plates:
         width:str='9.5rem', # Of one, at least
     ): self.plates, self.width = list(plates), width
 
-    def __repr__(self): return f'{len(self.plates)} pictures, {sum(bool(each.credit) for each in self.plates)} of them photographs'
+    def __repr__(self):
+        taken = sum(bool(each.credit) for each in self.plates)
+        return f'{len(self.plates)} pictures, {taken} of them photographs'
 
     def _repr_html_(self):
         return ('<div class="plates" style="display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, '

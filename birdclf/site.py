@@ -276,6 +276,7 @@ def _write_words(path):
         json.dump(parts, file, indent=1, ensure_ascii=False)
     return 0
 
+# %% ../nbs/59_site.ipynb #59a10002
 _WITHOUT = 'The site is built without it: its page can name no birds, and says so.'
 
 def main(args:list[str]|None=None)->int:

@@ -63,7 +63,8 @@ def _names_of(taxon):
     told = [one for one in taxon.get('names') or () if isinstance(one, dict) and one.get('is_valid', True)]
     told.sort(key=lambda one: one['position'] if isinstance(one.get('position'), int) else 99)
     first = [('en', _line(taxon.get('english_common_name'))), ('sci', _line(taxon.get('name')))]
-    return [(where, name) for where,name in [*first, *((_line(one.get('locale'), 12).lower(), _line(one.get('name'))) for one in told)]
+    said = [(_line(one.get('locale'), 12).lower(), _line(one.get('name'))) for one in told]
+    return [(where, name) for where,name in [*first, *said]
             if where and name]
 
 def _called(taxon, name):
@@ -117,7 +118,8 @@ def _offline(names, ours):
         except SpeciesError: yield f'{name!r} is not known without the internet{_near(name, ours)}'
 
 def _near(name, ours):
-    known = {key: bird for bird in ours for text in (bird.scientific, *bird.names.values(), *bird.aliases) for key in spellings(text)}
+    called = ((text, bird) for bird in ours for text in (bird.scientific, *bird.names.values(), *bird.aliases))
+    known = {key: bird for text,bird in called for key in spellings(text)}
     near = [known[key].english for typed in spellings(name) for key in get_close_matches(typed, known, n=2, cutoff=.75)]
     return f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else ''
 

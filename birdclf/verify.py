@@ -265,6 +265,7 @@ def _row_after(row, seen):
     found = {name: getattr(seen, name) for name in ('sha256', 'bytes', 'width', 'height', 'format', 'phash')}
     return replace(row, status='verified', reason='', **found)
 
+# %% ../nbs/20_verify.ipynb #20a10002
 @patch
 def _count(self:Verifier, rows, sound):
     self.report.aside += sum(may_be_over(row.reason) for row in rows)

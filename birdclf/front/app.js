@@ -1082,7 +1082,8 @@ function pictures(canvas, photo) {
 function preferred(languages, wishes) {
   const base = language => language.toLowerCase().split('-')[0]
   for (const wish of wishes.filter(wish => wish)) {
-    const fit = languages.find(language => language === wish.toLowerCase()) ?? languages.find(language => base(language) === base(wish))
+    const fit = languages.find(language => language === wish.toLowerCase())
+      ?? languages.find(language => base(language) === base(wish))
     if (fit) return fit
   }
   return languages.includes('en') ? 'en' : languages[0]
