@@ -191,9 +191,11 @@ def entries_of(
 
 # %% ../nbs/96_folding.ipynb #f01d0017
 def plain(text:str)->str:
-    "`text` for Markdown, which must find nothing in it except for backticks"
+    "`text` for Markdown, which must find nothing in it except for backticks; an option of a command is code"
     parts = re.split('(`[^`]+`)', text)
-    for place in range(0, len(parts), 2): parts[place] = re.sub(r'([\\*_\[\]<>$#|~{}`])', r'\\\1', parts[place])
+    for place in range(0, len(parts), 2):
+        parts[place] = re.sub(r'([\\*_\[\]<>$#|~{}`])', r'\\\1', parts[place])
+        parts[place] = re.sub(r'(?<![\w-])--[a-z][\w-]*', r'`\g<0>`', parts[place]) # Or its dashes would become one
     return ''.join(parts)
 
 def entry_text(

@@ -83,9 +83,15 @@ export function named({right, wrong, strangers}, step) {         // how many are
 export const chance = ({first, width}, step) => 1 / (1 + Math.exp(-first - width * step))
 export const place = ({first, width, right}, chance) =>          // where it is drawn, between 0 and 1
   ((Math.log(chance / (1 - chance)) - first) / width + 1) / right.length
+function digits(knows, step) {             // as many as tell a threshold from its neighbours
+  const near = [step - 1, step, step + 1].map(one => chance(knows, one))
+  let some = 2
+  while (some < 6 && new Set(near.map(p => p.toFixed(some))).size < 3) some++
+  return near[1].toFixed(some)
+}
 export function told(knows, step) {
   const {right, wrong, strangers} = named(knows, step), {ours, others, shipped} = knows
-  const at = chance(knows, step).toFixed(2)
+  const at = digits(knows, step)
   return {
     threshold: step === shipped ? `Threshold ${at}, as on the page` : `Threshold ${at}`,
     kept: [right, `of ${spoken(ours)} photographs of our birds keep their right name, ` +

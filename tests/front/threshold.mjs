@@ -28,3 +28,10 @@ test('it is said in words, and where the page stands is said too', () => {
   assert.deepEqual(kept, [9, 'of 15 photographs of our birds keep their right name, 2 get a wrong one.'])
   assert.deepEqual(taken, [321, 'of 1,300 strangers get a name, and it is wrong.'])
 })
+
+test('two places next to each other never look alike, also near 1', () => {
+  const near = {...KNOWS, first: -6, width: .7, shipped: 3, right: Array(20).fill(1), wrong: Array(20).fill(0), strangers: Array(20).fill(1)}
+  const said = Array.from({length: 19}, (_, step) => told(near, step).threshold.replace(', as on the page', ''))
+  assert.equal(new Set(said).size, said.length)
+  assert.ok(said.includes('Threshold 0.40') && !said.includes('Threshold 1.00'))
+})
