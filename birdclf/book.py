@@ -7,10 +7,10 @@ __all__ = ['TAGS', 'FIGURE', 'BORROWED', 'IN_THEIRS', 'ELSEWHERE', 'HEAVY', 'MAC
            'mark_cell', 'mark_front', 'ColourFront', 'LabelDrawings', 'value_of', 'show_real', 'tell_refused',
            'shown_on', 'list_credits', 'borrow', 'say_language', 'read_glossary', 'link_terms', 'explain',
            'read_source', 'link_words', 'DropNestedRules', 'inline_formula', 'displayed_formula', 'spare_icons',
-           'lighten', 'pictures_in_files', 'for_all_hands', 'dress', 'kept_at', 'offer', 'say_how_to_run', 'add_things',
-           'setup', 'for_readme', 'make_readme', 'make_citation', 'faults_in_text', 'faults_in_pictures', 'loads',
-           'faults_in_links', 'faults_in_weight', 'check_book', 'readme', 'check', 'main', 'read_rooms',
-           'module_sources', 'names_in', 'arrows_of', 'faults_in_rooms', 'RoomMap']
+           'lighten', 'forget_widgets', 'pictures_in_files', 'for_all_hands', 'dress', 'kept_at', 'offer',
+           'say_how_to_run', 'add_things', 'setup', 'for_readme', 'make_readme', 'make_citation', 'faults_in_text',
+           'faults_in_pictures', 'loads', 'faults_in_links', 'faults_in_weight', 'check_book', 'readme', 'check',
+           'main', 'read_rooms', 'module_sources', 'names_in', 'arrows_of', 'faults_in_rooms', 'RoomMap']
 
 # %% ../nbs/91_book.ipynb #00000002
 from argparse import ArgumentParser
@@ -34,6 +34,7 @@ from bs4 import BeautifulSoup, Comment
 from docutils import nodes
 from docutils.transforms import Transform
 from docutils.utils.math.latex2mathml import tex2mathml
+from myst_nb.sphinx_ import NbMetadataCollector
 from nbconvert import MarkdownExporter
 from nbconvert.preprocessors import TagRemovePreprocessor
 from sphinx.errors import ExtensionError
@@ -361,6 +362,11 @@ def lighten(app, pagename:str, templatename:str, context:dict, doctree):
     if 'body' in context:
         context['body'] = re.sub(r'<span class="(?:n|nx|p|w)">([^<]*)</span>', r'\1', context['body'])
 
+# %% ../nbs/91_book.ipynb #61055b31
+def forget_widgets(app, doctree):
+    "Sphinx's hook: what the widgets of a chapter have held is on no page"
+    NbMetadataCollector.get_js_files(app.env, app.env.docname).pop('ipywidgets_state', None)
+
 # %% ../nbs/91_book.ipynb #91c00012
 def pictures_in_files(app, pagename:str, templatename:str, context:dict, doctree):
     "Sphinx's hook: photographs and drawings that stand in the page as letters become files beside it"
@@ -472,6 +478,7 @@ def setup(app)->dict:
     app.connect('source-read', read_source)
     app.connect('source-read', say_how_to_run)
     app.connect('doctree-resolved', list_credits)
+    app.connect('doctree-read', forget_widgets)
     app.connect('html-page-context', lighten)
     app.connect('html-page-context', pictures_in_files)
     app.connect('html-page-context', for_all_hands)
