@@ -11,6 +11,7 @@ from collections.abc import Iterable,Iterator
 from contextlib import contextmanager,nullcontext
 from functools import cache
 from itertools import islice
+from multiprocessing import active_children
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -146,23 +147,29 @@ def dask_setup(worker):
 @contextmanager
 def _cluster(workers):
     "So many processes on this machine, and the line to them"
+    import dask
     from distributed import Client,LocalCluster
-    with TemporaryDirectory(prefix='birdclf-') as folder:
+    from distributed.utils import silence_logging_cmgr
+    quiet = {'distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED': 'critical'}
+    with TemporaryDirectory(prefix='birdclf-') as folder, dask.config.set(quiet), silence_logging_cmgr('CRITICAL'):
         options = dict(processes=True, threads_per_worker=1, host='127.0.0.1', dashboard_address='127.0.0.1:0',
                        local_directory=folder, silence_logs='CRITICAL', preload=['birdclf.archive'])
-        cluster = LocalCluster(n_workers=workers, **options)
+        others, cluster = {*active_children()}, LocalCluster(n_workers=workers, **options)
         try:
             with Client(cluster) as client: yield client
-        finally: _end(cluster)
+        finally: _end(cluster, others)
 
 # %% ../nbs/66_archive.ipynb #66000002
-def _end(cluster):
+def _end(cluster, others):
     "Its processes end, also where one has died while it was starting"
     from distributed import Status
     try: cluster.close()
     except Exception: # All has been answered; without a new state, the second call would wait for the first for ever
         cluster.status = Status.failed
         cluster.close()
+        for lost in {*active_children()}-others:
+            lost.kill()
+            lost.join()
 
 # %% ../nbs/66_archive.ipynb #1e2de7b0
 def _silent(found, total): return found
