@@ -30,6 +30,7 @@ import shutil
 import sys
 import tomllib
 
+# %% ../nbs/91_book.ipynb #f19e0011
 from bs4 import BeautifulSoup, Comment
 from docutils import nodes
 from docutils.transforms import Transform
@@ -52,8 +53,8 @@ TAGS = {'hide': 'remove-cell', 'default_exp': 'remove-cell', 'include: false': '
         'echo: false': 'remove-input', 'output: false': 'remove-output', 'code-fold: true': 'hide-input',
         'output-fold: true': 'hide-output',
         'eval: false': 'skip-execution', 'slow': 'skip-execution', 'net': 'skip-execution', 'real': 'skip-execution',
-        'export': None, 'exporti': None}
-FIGURE = 'label', 'fig-cap', 'fig-alt'
+        'export': None, 'exporti': None} # The tag that a remark becomes; None for none
+FIGURE = 'label', 'fig-cap', 'fig-alt' # The remarks that a figure has to have, all of them
 
 
 def split_remarks(
@@ -210,7 +211,7 @@ def list_credits(app, doctree, docname:str):
     if lines: places[0].children[0] = nodes.Text(f'<ul class="all-credits">{"".join(lines)}</ul>')
 
 # %% ../nbs/91_book.ipynb #de910002
-BORROWED = re.compile(r'as: (\w+) ([\w-]+)')
+BORROWED = re.compile(r'as: (\w+) ([\w-]+)') # A remark that names a chapter and a cell of it
 
 
 def borrow(
@@ -395,9 +396,8 @@ def for_all_hands(app, pagename:str, templatename:str, context:dict, doctree):
         body = re.sub(r'<table (?![^>]*\btabindex=)', '<table tabindex="0" ', body)
         body = ''.join(part if n%2 else re.sub(r'(?<=\d) %', '\u00a0%', part)
                        for n, part in enumerate(re.split(r'(<pre.*?</pre>|<svg.*?</svg>|<[^>]+>)', body, flags=re.S)))
-        context['body'] = re.sub(
-            r'(<div class="output [^"]*)("[^>]*><div class="highlight"><pre>)(.*?)(?=</pre>)', _columns, body,
-                                 flags=re.S)
+        printed = r'(<div class="output [^"]*)("[^>]*><div class="highlight"><pre>)(.*?)(?=</pre>)'
+        context['body'] = re.sub(printed, _columns, body, flags=re.S)
 
 # %% ../nbs/91_book.ipynb #00000016
 def dress(app, config):
@@ -769,7 +769,8 @@ class RoomMap:
         source = self.sources[room]
         chapter = re.search(r'/(\w+)\.ipynb', source)[1]
         below = ', '.join(sorted(imports)) or 'nothing of ours'
-        return (f'<li><a href="{chapter}.html"><b>{room}</b></a>: {escape(ast.get_docstring(ast.parse(source)))}<br>'
+        sentence = re.sub('`(.+?)`', r'<code>\1</code>', escape(ast.get_docstring(ast.parse(source))))
+        return (f'<li><a href="{chapter}.html"><b>{room}</b></a>: {sentence}<br>'
                 f'<small>imports {below}</small></li>')
 
     def _repr_html_(self):

@@ -20,7 +20,7 @@ from .species import Species,SpeciesList
 from .testing import BIRDS,SCENES,SIZE,paint_bird,paint_scene
 
 # %% ../nbs/94_catalogue.ipynb #00000005
-COLLECTIONS = 'inat', 'gbif', 'commons', 'flickr', 'openverse', 'bing', 'brave'
+COLLECTIONS = 'inat', 'gbif', 'commons', 'flickr', 'openverse', 'bing', 'brave' # The invented sources
 
 @dataclass(frozen=True)
 class Invented:
@@ -207,7 +207,7 @@ def film_star(seed:int)->Image.Image:
 # %% ../nbs/94_catalogue.ipynb #00000017
 POOL = 6 # Different pictures of each species
 SIZES = {'square':(75, 75), 'thumb':(100, 75), 'small':(160, 120), 'medium':SIZE, 'large':(480, 360),
-         'original':(640, 480)}
+         'original':(640, 480)} # Width and height of the files, in pixels
 
 # %% ../nbs/94_catalogue.ipynb #0aed67bf
 @lru_cache(maxsize=256)

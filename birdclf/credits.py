@@ -179,8 +179,8 @@ class Plates:
     ): self.plates, self.width = list(plates), width
 
     def __repr__(self):
-        taken = sum(bool(each.credit) for each in self.plates)
-        return f'{len(self.plates)} pictures, {taken} of them photographs'
+        photographs = sum(bool(each.credit) for each in self.plates)
+        return f'{len(self.plates)} pictures, {photographs} of them photographs'
 
     def _repr_html_(self):
         return ('<div class="plates" style="display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, '

@@ -638,7 +638,7 @@ APIS = {'/inat/v1/observations': inat_observations, '/inat/v1/taxa': inat_taxa, 
         '/gbif/v1/species/match': gbif_match,
         '/gbif/v1/occurrence/search': gbif_search, '/commons/w/api.php': commons_query,
         '/openverse/v1/images': openverse_images, '/bing/v7.0/images/search': bing_images,
-        '/flickr/services/rest': flickr_search, '/brave/res/v1/images/search': brave_images}
+        '/flickr/services/rest': flickr_search, '/brave/res/v1/images/search': brave_images} # The desk behind each path
 
 # %% ../nbs/95_desks.ipynb #00000054
 def throttled(source:str, seconds:float)->Reply:

@@ -15,11 +15,11 @@ import io
 
 # %% ../nbs/96_diagrams.ipynb #d1a60005
 WIDTH = 4 # Inches; a screen shows 96 pixels of each
-BLUE, ORANGE, GREEN, PINK, GREY = '#1f7fc1', '#d55e00', '#009e73', '#cc79a7', '#808080'
+BLUE, ORANGE, GREEN, PINK, GREY = '#1f7fc1', '#d55e00', '#009e73', '#cc79a7', '#808080' # For dots and lines, never for letters
 INK = '#0c0d0e' # Stands for the page's own colour of text
 STYLE = {'font.size': 9, 'axes.titlesize': 9, 'axes.titlelocation': 'left', 'legend.frameon': False,
          'axes.spines.top': False, 'axes.spines.right': False, 'lines.markersize': 5, 'lines.linewidth': 1.8,
-         'hatch.color': INK, 'svg.fonttype': 'none', 'svg.hashsalt': 'birdclf'}
+         'hatch.color': INK, 'svg.fonttype': 'none', 'svg.hashsalt': 'birdclf'} # matplotlib's settings for every diagram
 for part in ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'): STYLE[part] = INK
 for part in ('axes.label', 'xtick.label', 'ytick.label', 'legend.font'): STYLE[part+'size'] = 9
 

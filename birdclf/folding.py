@@ -190,12 +190,13 @@ def entries_of(
             for name in names: yield Entry('data', name, '' if value=='...' else value, comment)
 
 # %% ../nbs/96_folding.ipynb #f01d0017
+_TYPED = re.compile(r"(?<![\w'-])(?:--[a-z][\w-]*|'')(?![\w'])") # An option of a command, or an empty text
+
 def plain(text:str)->str:
-    "`text` for Markdown, which must find nothing in it except for backticks; an option of a command is code"
+    "`text` for Markdown, which must find nothing in it except for backticks"
+    text = ''.join(part if n%2 else _TYPED.sub(r'`\g<0>`', part) for n,part in enumerate(re.split('(`[^`]+`)', text)))
     parts = re.split('(`[^`]+`)', text)
-    for place in range(0, len(parts), 2):
-        parts[place] = re.sub(r'([\\*_\[\]<>$#|~{}`])', r'\\\1', parts[place])
-        parts[place] = re.sub(r'(?<![\w-])--[a-z][\w-]*', r'`\g<0>`', parts[place]) # Or its dashes would become one
+    for place in range(0, len(parts), 2): parts[place] = re.sub(r'([\\*_\[\]<>$#|~{}`])', r'\\\1', parts[place])
     return ''.join(parts)
 
 def entry_text(
@@ -338,7 +339,7 @@ def _above(node, *kinds):
         if isinstance(node, kinds): return node
 
 # %% ../nbs/96_folding.ipynb #f01d0028
-SPARED = nodes.title, nodes.reference, addnodes.pending_xref, addnodes.desc_signature, nodes.strong
+SPARED = nodes.title, nodes.reference, addnodes.pending_xref, addnodes.desc_signature, nodes.strong # Where names stay as they are
 
 class LinkNames(SphinxTransform):
     "Make links of the names in prose that have a place in the book"
@@ -429,7 +430,7 @@ def fold_source(app, docname:str, source:list[str]):
 
 # %% ../nbs/96_folding.ipynb #f01d0035
 def lend(app, config):
-    "Sphinx's hook: put the script and the style sheet where they are expected; do not ask who `Path` is"
+    "Sphinx's hook: put the script and the style sheets where they are expected; a type without an entry is no fault"
     folder = Path(app.doctreedir).parent/'folding'
     folder.mkdir(parents=True, exist_ok=True)
     for name in ('folding.css', 'folding.js', 'reading.css'): shutil.copy(files('birdclf')/'front'/name, folder)

@@ -64,9 +64,9 @@ def front_sources(folder:Path)->dict[str, tuple[str, str]]: # By file: the chapt
     return files
 
 # %% ../nbs/93_frontend.ipynb #62b66088
-IMPORT = re.compile(r"^import \{([^}]+)\} from '\./(\w+\.js)'$", re.M)
-EXPORT = re.compile(r'^export ((?:async )?(?:function|class|const|let) (\w+))', re.M)
-SHEET  = re.compile(r"^@import '\./(\w+\.css)';$", re.M)
+IMPORT = re.compile(r"^import \{([^}]+)\} from '\./(\w+\.js)'$", re.M) # One module borrows from another
+EXPORT = re.compile(r'^export ((?:async )?(?:function|class|const|let) (\w+))', re.M) # What a module gives out
+SHEET  = re.compile(r"^@import '\./(\w+\.css)';$", re.M) # A style sheet borrows from another
 
 def borrowed(name:str, texts:dict[str, str], above:tuple=())->list[str]: # The lowest first, `name` itself last
     "The modules that `name` cannot do without"
@@ -78,7 +78,9 @@ def borrowed(name:str, texts:dict[str, str], above:tuple=())->list[str]: # The l
     return list(dict.fromkeys(sum(below, []))) + [name]
 
 # %% ../nbs/93_frontend.ipynb #c0b02cc3
-def kept_as(name): return name.replace('.', '_')
+def kept_as(name:str)->str:
+    "The name of a JavaScript constant for the module in the file `name`"
+    return name.replace('.', '_')
 
 def local(text:str)->str:
     "`text` with its imports taken from the modules above it"
@@ -141,7 +143,7 @@ class Thing:
     def __repr__(self): return ' '.join(re.sub(r'<[^>]*>', ' ', self.still).split())
 
 # %% ../nbs/93_frontend.ipynb #71a90004
-THINGS = 'threshold', 'garden'
+THINGS = 'threshold', 'garden' # By the names of the scripts that move them
 
 def thing_files(
     front:Path, # With the exported files

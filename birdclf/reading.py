@@ -23,7 +23,7 @@ from .frontend import split_front
 
 # %% ../nbs/98_reading.ipynb #4ead0006
 WORDS, LINES = 200, 20 # That you read in a minute
-UNSEEN = {'hide', 'include: false', 'echo: false', 'code-fold: true'}
+UNSEEN = {'hide', 'include: false', 'echo: false', 'code-fold: true'} # Remarks of cells whose code is not to be seen at once
 
 def words_in(text:str)->int:
     "The words that a reader sees of Markdown"
@@ -49,10 +49,10 @@ def minutes(notebook:dict)->int:
     return max(1, round(words/WORDS + lines/LINES))
 
 # %% ../nbs/98_reading.ipynb #4ead000a
-GROUPS = 'serve', 'gather', 'clean', 'train', 'dev'
+GROUPS = 'serve', 'gather', 'clean', 'train', 'dev' # Of libraries, as settings.ini has them
 
 def normal(name:str)->str:
-    "A distribution's name as everybody would write it"
+    "A distribution's name in its usual spelling, since `_`, `-` and `.` are all the same there"
     return re.sub('[-_.]+', '-', name).lower()
 
 @cache

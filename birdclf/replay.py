@@ -44,11 +44,11 @@ MANNERS = {
     'missing':   lambda wish: Reply(404, HTML),
     'gone':      lambda wish: Reply(410, HTML),
     'forbidden': lambda wish: Reply(403, HTML),
-    'broken':    lambda wish: Reply(500, HTML)}
+    'broken':    lambda wish: Reply(500, HTML)} # What can happen to a wish, by name
 
 # %% ../nbs/92_replay.ipynb #00000024
 def later(status:int, when:Callable[[], str]|None=None)->Callable[[Wish], Reply]:
-    "Refuse whoever asks for a path for the first time; `when` is the value of Retry-After"
+    "Refuse the first request for a path; `when` is the value of Retry-After"
     def manner(wish):
         if wish.seen: return wish.picture()
         return as_text('Not now.', status, **({'Retry-After': when()} if when else {}))

@@ -165,7 +165,7 @@ BIRDS = {bird.german: bird for bird in (
             '#211f22', '#f8f6f0', '#211f22', '#d9402b', '#d9402b'),
     Plumage('Flamingo', 'American Flamingo', 'wading', '#f58fa0', '#f7a3b0', '#f9b9c2', '#f58fa0', '#f58fa0',
             '#ee6f86', '#f9c3cb', '#2b2528', '#f5d9cf', '#ef8fa0'),
-)}
+)} # By German name
 
 # %% ../nbs/90_testing.ipynb #90e00010
 NORTHERN = {bird.german: bird for bird in (
@@ -193,11 +193,11 @@ NORTHERN = {bird.german: bird for bird in (
             '#1c1e22', '#f6f6f2', '#1c1e22', '#2b2c30', '#2b2c30'),
     Plumage('Kranich', 'Common Crane', 'striding', '#9a9fa6', '#9a9fa6', '#a8adb3', '#b33a2e', '#2a2a2d',
             '#3a3b40', '#9a9fa6', '#2f3034', '#b9a98a', '#3a3836'),
-)}
+)} # By German name, too
 
 # %% ../nbs/90_testing.ipynb #00000012
 def branch(canvas:Canvas, rng:Random):
-    "A branch with a few leaves, for somebody to sit on"
+    "A branch with a few leaves, for a bird to sit on"
     bark, tilt = rng.choice(('#6b5442', '#7a6350', '#5d4a3c')), rng.uniform(-.05, .05)
     canvas.line([(-.6, .80-tilt), (.2, .775), (.7, .79), (1.6, .76+tilt)], .042, bark)
     canvas.line([(-.6, .79-tilt), (.2, .765), (.7, .78), (1.6, .75+tilt)], .010, '#a48b70')
@@ -346,7 +346,7 @@ def mirrored(image:Image.Image, rng:Random)->Image.Image:
 
 # %% ../nbs/90_testing.ipynb #8f1ee941
 _POSTURES = {'perching': perching, 'swimming': swimming, 'striding': striding, 'wading': wading}
-SIZE = 320, 240
+SIZE = 320, 240 # Width and height of a painting, in pixels
 
 
 def paint_bird(
@@ -420,7 +420,7 @@ def tree(canvas:Canvas, rng:Random):
     for _ in range(9): disc(canvas, .5 + rng.gauss(0, .12), .36 + rng.gauss(0, .09), .016, '#cf3f36')
 
 # %% ../nbs/90_testing.ipynb #0000001e
-SCENES = {'cat': cat, 'house': house, 'tree': tree}
+SCENES = {'cat': cat, 'house': house, 'tree': tree} # What is painted and is no bird
 
 
 def paint_scene(
@@ -495,7 +495,7 @@ def paint_row(
     **fields,                          # Others of the row
 ):                                     # A `Row`
     "Paint a file into `folder/photos/`; its row, verified"
-    from birdclf.manifest import Row # Whoever paints only needs no manifest
+    from birdclf.manifest import Row # Painting alone needs no manifest
     file = BytesIO()
     (paint_scene if name in SCENES else paint_bird)(name, seed, size=size).save(file, 'JPEG', quality=90)
     picture = dict(sha256=sha256(file.getvalue()).hexdigest(), bytes=len(file.getvalue()), width=size[0],
