@@ -118,14 +118,14 @@ class _Lines:
     def flush(self): pass
 
 def progress(*args, **options):
-    "A bar on stderr if somebody is looking; in a file, a line every ten seconds"
+    "A bar on stderr in a terminal; in a file, a line every ten seconds"
     from tqdm import tqdm
     if sys.stderr.isatty(): return tqdm(*args, **options, dynamic_ncols=True)
     return tqdm(*args, **options, file=_Lines(), mininterval=_WAIT, maxinterval=_WAIT, delay=_WAIT, ncols=0)
 
 # %% ../nbs/61_command.ipynb #c912cd96
 def with_variables(*arguments)->list:
-    "The same `arguments`; each that is not typed is asked of the environment: BIRDCLF_BASE_URL for --base-url"
+    "The same `arguments`; each that is not typed is asked of the environment: `BIRDCLF_BASE_URL` for `--base-url`"
     def called(option): return 'BIRDCLF_'+option.lstrip('-').replace('-', '_').upper()
     return [(names, options|dict(variable=called(names[0]))) for names,options in arguments]
 
@@ -133,7 +133,7 @@ def with_variables(*arguments)->list:
 _SWITCH = dict.fromkeys(('1', 'true', 'yes', 'on'), True)|dict.fromkeys(('0', 'false', 'no', 'off'), False)
 
 def _as_typed(option:str, variable:str, action:str)->list[str]:
-    "What somebody would have typed instead of setting `variable`"
+    "What you would type instead of setting `variable`"
     value = os.environ.get(variable, '').strip()
     if not value: return []
     if action=='append': return [f'{option}={one}' for one in re.split(r'[,\s]+', value.strip(','))]
@@ -216,7 +216,7 @@ BROKEN = ('manifest.sqlite cannot be used ({}). If another program holds it, clo
           'again. Is it damaged? Copy it from a backup, or start in an empty folder.')
 
 def ending(error:BaseException, verb:Verb|None)->Refusal:
-    "What `error` means for whoever typed `verb`"
+    "What `error` means for the person who typed `verb`"
     if isinstance(error, KeyboardInterrupt): return Refusal(STOPPED if verb and verb.goes_on else '', 130)
     if isinstance(error, sqlite3.DatabaseError): return Refusal(BROKEN.format(error))
     return error

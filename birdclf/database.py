@@ -21,7 +21,7 @@ class DatabaseError(Refusal):
     "A database that cannot be used: why, and what to do"
 
 class Damaged(DatabaseError):
-    "One that is ours and of this version, and broken: whoever can make it anew may do so"
+    "One that is ours and of this version, and broken: a module that can make it anew may do so"
 
 @dataclass(frozen=True)
 class Kind:

@@ -45,7 +45,7 @@ def whole(
     path:str|Path,
     mode:str='wb',
     *,
-    shared:bool=False,  # May somebody else write the same file at this moment?
+    shared:bool=False,  # May another process write the same file at this moment?
     durable:bool=False, # Wait until it is on the disk itself: after a power cut it is there
     **options,          # As `open` takes them: `encoding`, `newline`
 ):

@@ -486,7 +486,7 @@ def history(self:Manifest, photo:str)->list[tuple[str,str,str]]:
 @patch
 @contextmanager
 def snapshot(self:Manifest):
-    "All that is read inside is of one moment, whoever writes meanwhile"
+    "All that is read inside is of one moment, also if another process writes meanwhile"
     connection = self.db.connection
     within = connection.in_transaction # Of another snapshot
     if not within: self.db.execute('BEGIN')
@@ -629,7 +629,7 @@ def kept(
     manifest:Manifest,
     sealed:bool=False, # Also those that may not be passed on
 )->Iterator[Row]:
-    "The photographs on disk that may be passed on, without those that somebody has dropped, and one of several copies"
+    "The photographs on disk that may be passed on, without those that were dropped, and one of several copies"
     for row in manifest.rows(status=('downloaded', 'verified')):
         chosen = row.decision in ('keep', 'relabel')
         undecided = not row.decision and row.duplicate_group in ('', row.id)

@@ -77,7 +77,7 @@ def _tell(sentence:str):
     tqdm.write(visible(sentence), file=sys.stderr)
 
 def _again_at(until:float|None)->str:
-    "When to come back, on the clock of whoever reads it"
+    "When to come back, on the reader's own clock"
     return '' if until is None else strftime(' Again after %A, %d %B, %H:%M.', localtime(until+59))
 
 # %% ../nbs/64_manifest_verbs.ipynb #1e900002
@@ -426,7 +426,7 @@ def _to_clean(args)->int:
     argument('--by', metavar='NAME', help='who decides (default: $BIRDCLF_PERSON, or who is logged in)'),
     *page_arguments(8867), *DATA)
 def clean(args)->int:
-    "Serve the page for cleaning until somebody stops it"
+    "Serve the page for cleaning until it is stopped"
     check_serving()
     _need_libraries()
     by, there = _person(args.by), _to_clean(args)

@@ -116,7 +116,7 @@ def _check_model(args):
                  help='use the model in this folder (default: the one that comes with birdclf)'),
         argument('--language', metavar='CODE', help="the page begins in it (default: the visitor's)")))
 def app(args)->int:
-    "Serve the page for visitors until somebody stops it"
+    "Serve the page for visitors until it is stopped"
     check_serving()
     place = place_of(args)
     check_port(place)

@@ -120,14 +120,14 @@ def server_arguments(port:int, *others)->list:
 
 # %% ../nbs/62_pages.ipynb #09a191f5
 def place_of(args)->Place:
-    "The place that somebody typed, or the environment named"
+    "The place that was typed, or that the environment names"
     place = Place(args.port, getattr(args, 'host', 'localhost'), getattr(args, 'base_url', '/'))
     near = f'[{place.near}]' if ':' in place.near else place.near # A number is nobody's to point elsewhere
     return replace(place, friends=(*args.allow_host, *([] if near=='localhost' else [near])))
 
 # %% ../nbs/62_pages.ipynb #00000019
 def _announce(place:Place):
-    "Print the page's address as soon as somebody answers there"
+    "Print the page's address as soon as it answers there"
     while True:
         try:
             with closing(HTTPConnection(place.near, place.port, timeout=5)) as visitor:
@@ -167,7 +167,7 @@ def _page_settings(
 
 # %% ../nbs/62_pages.ipynb #8e5314ad
 def _stop_by_signals():
-    "A closed terminal, or a request to end, clears up as Ctrl-C does; who is to outlive the terminal does"
+    "A closed terminal, or a request to end, clears up as Ctrl-C does; a page that was told to outlive its terminal goes on"
     for name in ('SIGTERM', 'SIGHUP'):
         number = getattr(signal, name, None) # Windows has no terminals that hang up
         if number and signal.getsignal(number) is not signal.SIG_IGN: signal.signal(number, lambda *_: sys.exit(0))
@@ -217,7 +217,7 @@ def serve_page(
     behind_proxy:bool=False, # Believe what a proxy says about who is asking
     log_format:str='text',
 )->int:
-    "Serve a page until somebody stops it"
+    "Serve a page until it is stopped"
     if os.path.expanduser('~')=='~': os.environ['HOME'] = os.sep # Nobody that this machine knows, as in many containers
     _stop_by_signals()
     if said := warning(place): print(f'birdclf: {said}', file=sys.stderr)

@@ -31,8 +31,8 @@ from .words import translations
 
 # %% ../nbs/01_photo.ipynb #00000005
 MAX_BYTES = 100*2**20 # A file may be this large: those of a 200-megapixel camera have 40 to 90 MB
-_MIN_SIDE = 32         # A shorter side shows no bird,
-SMALL_SIDE = 100      # and a side shorter than this shows little of one
+_MIN_SIDE = 32         # A shorter side shows no bird
+SMALL_SIDE = 100      # A side shorter than this shows little of a bird
 
 _FORMATS = 'JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF, HEIC'
 LIMITS = dict(mb=MAX_BYTES//2**20, side=_MIN_SIDE, formats=_FORMATS)
@@ -106,7 +106,7 @@ def too_large(size:int)->PhotoError:
 
 # %% ../nbs/01_photo.ipynb #00000050
 MEMORY = 500*2**20       # Bytes that unpacking one picture may take
-MAX_PIXELS = 250_000_000 # And nothing larger than this, however cheap
+MAX_PIXELS = 250_000_000 # Nothing larger than this is opened, however cheap
 
 PIXEL_BYTES = {'layered JPEG':6, 'full JPEG':6, # Bytes for each pixel, measured: the most that any took
                'PNG':6, 'GIF':6, 'BMP':6, 'TIFF':8, 'HEIF':10, 'AVIF':12, 'WEBP':17}
@@ -460,7 +460,7 @@ class Photo:
         return colour(self.image)<GREY
 
 # %% ../nbs/01_photo.ipynb #00000052
-INSIDE = re.compile(rb'\xff[^\x00\x01\xff\xd0-\xd8]') # But for restarts and FFs among the pixels
+INSIDE = re.compile(rb'\xff[^\x00\x01\xff\xd0-\xd8]') # Where a segment begins: not at restarts, nor at FFs among the pixels
 FRAMES = {*range(0xc0, 0xd0)}-{0xc4, 0xc8, 0xcc}
 
 def segments(data:bytes)->Iterator[tuple[int,bytes]]:

@@ -62,7 +62,7 @@ class Region:
     country:str=''   # ISO 3166
     continent:str='' # One of `CONTINENTS`
     inat:tuple[str,...]=() # iNaturalist's numbers, the nearest first
-    asked:str=''     # What somebody typed
+    asked:str=''     # What was typed
 
     def __bool__(self): return bool(self.asked)
 

@@ -64,7 +64,7 @@ def _next(args)->str:
         torchrun --nproc_per_node 2 --no-python birdclf train --photos photographs --epochs 3''',
     PHOTOS, LEARN,
     argument('--bundle', default='runs/bundle', metavar='DIR', help='receives the model (default: runs/bundle)'),
-    argument('--kind', type=_kind, metavar='WORD', 
+    argument('--kind', type=_kind, metavar='WORD',
              help='what the photographs are of, if not of birds: dogs, for example; of other animals '
              '--backbone mobilenetv2-imagenet knows more'),
     argument('--backbone', default='mobilenetv2-inat', metavar='NAME',

@@ -29,7 +29,7 @@ from .errors import Refusal
 
 # %% ../nbs/04_web.ipynb #00000005
 class ContactError(Refusal):
-    "Nobody could reach whoever sends these requests"
+    "Nobody could write to the sender of these requests"
 
 def user_agent(
     contact:str, # A mail address, or a web page that has one
@@ -226,7 +226,7 @@ class Web:
         *,
         connections:Callable[[str],int]=lambda host: 4,   # To one host at once
         trusted:tuple[str,...]=(),                        # Networks to be treated as public: for tests, '127.0.0.0/8'
-        connect:float=5,                                  # Seconds until somebody must have picked up
+        connect:float=5,                                  # Seconds until the server must have picked up
         silence:float=10,                                 # Seconds without a byte
         seconds:float=60,                                 # Seconds for everything
         redirects:int=5,

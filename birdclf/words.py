@@ -66,7 +66,7 @@ def translations(
 
 # %% ../nbs/09_words.ipynb #09a00102
 def spoken(
-    language:str, # In which somebody reads the names of birds
+    language:str, # In which the names of birds are read
 )->str:
     "The language of our own texts for them"
     written = {'en', 'de', *(path.stem.lower() for path in _files())}
