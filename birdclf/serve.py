@@ -37,6 +37,7 @@ from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 from zmq import IPC_PATH_MAX_LEN
 
+# %% ../nbs/53_serve.ipynb #53a10001
 from .counter import Counter,windows
 from .errors import Refusal
 from .openapi import Document

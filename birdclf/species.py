@@ -45,21 +45,21 @@ class Species:
     def names(self)->dict[str,str]:
         "One for each language: 'de', 'en', and those that the list has besides"
         return dict(de=self.german, en=self.english)|dict(self.elsewhere)
-
     def name(self, language:str)->str:
         "The name for people who speak `language`: 'de', 'en', or another one that the list has"
-        if language not in self.names:
-            raise SpeciesError(f"There are no names in {language!r} here. Ask for {_either(map(repr, self.names))}.")
-        return self.names[language]
-
+        if language in self.names: return self.names[language]
+        raise _unspoken(language, self.names)
     def to_dict(self)->dict:
         "The three names, and those in more languages, as answers and bundles carry them"
         more = dict(names=dict(self.elsewhere)) if self.elsewhere else {}
         return dict(german=self.german, english=self.english, scientific=self.scientific)|more
 
-def _either(names):
-    *names, last = names
-    return f"{', '.join(names)} or {last}" if names else last
+# %% ../nbs/00_species.ipynb #5d1e7a02
+def _unspoken(language, names):
+    "The error for a `language` in which there are no `names`"
+    *some, last = map(repr, names)
+    those = f"{', '.join(some)} or {last}" if some else last
+    return SpeciesError(f'There are no names in {language!r} here. Ask for {those}.')
 
 # %% ../nbs/00_species.ipynb #00000009
 _TWO_LETTERS = str.maketrans({'ä':'ae', 'ö':'oe', 'ü':'ue', 'ø':'oe', 'æ':'ae', 'å':'aa'})
@@ -82,17 +82,24 @@ def _claim(index, key, name, bird):
     raise SpeciesError(f'{name!r} would find two birds of this list, {other.scientific} and '
                        f'{bird.scientific}. A name must find one: remove it from the other.')
 
+# %% ../nbs/00_species.ipynb #5d1e7a04
+def _indexed(species):
+    "The bird that each spelling finds, and the one that is meant by each spelling of another bird's name"
+    if not species: raise SpeciesError('0 birds are too few for a list of birds. '
+                                       'Give each bird a line; its scientific name is enough.')
+    birds, others = {}, {}
+    for bird in species:
+        for name in (bird.scientific, *bird.names.values(), *bird.aliases):
+            for key in spellings(name): _claim(birds, key, name, bird)
+        for name in bird.mistaken_for: others.update(dict.fromkeys(spellings(name), bird))
+    return birds, others
+
 # %% ../nbs/00_species.ipynb #0000000f
 class SpeciesList(Sequence):
     "Birds in a fixed order, found by position or by any of their names"
     def __init__(self, species:Iterable[Species]):
-        self._species, self._birds, self._others = tuple(species), {}, {}
-        if not self._species: raise SpeciesError('0 birds are too few for a list of birds. '
-                                                 'Give each bird a line; its scientific name is enough.')
-        for bird in self._species:
-            for name in (bird.scientific, *bird.names.values(), *bird.aliases):
-                for key in spellings(name): _claim(self._birds, key, name, bird)
-            for name in bird.mistaken_for: self._others.update(dict.fromkeys(spellings(name), bird))
+        self._species = tuple(species)
+        self._birds, self._others = _indexed(self._species)
 
     def find(self, name:str)->Species:
         "The bird called `name`, in any usual spelling"
@@ -103,8 +110,7 @@ class SpeciesList(Sequence):
     @property
     def languages(self)->tuple[str,...]:
         "Those in which any bird of the list has a name of its own: 'de', 'en', ..."
-        has = [language for bird in self for language,name in bird.names.items() if name!=bird.scientific]
-        return tuple(dict.fromkeys(has))
+        return tuple(dict.fromkeys(code for bird in self for code,name in bird.names.items() if name!=bird.scientific))
 
     @property
     def language(self)->str:
